@@ -1,0 +1,42 @@
+# Two commands set everything up on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test test-all lint bench clean
+
+$(VENV)/.installed: pyproject.toml src/trainwright/__init__.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[torch]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install -q -e '.[torch,dev]'
+	touch $@
+
+$(VENV)/.installed-interop: $(VENV)/.installed-dev
+	$(BIN)/pip install -q -e '.[torch,dev,interop]'
+	touch $@
+
+demo: $(VENV)/.installed      ## train, validate and report a small model on the builtin stories
+	$(BIN)/trainwright run
+	$(BIN)/trainwright generate stories@latest "Once upon a time" --max-tokens 80
+
+test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
+	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider tests
+
+test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people's tools
+	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider tests
+
+lint: $(VENV)/.installed-dev  ## ruff, mypy strict, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed     ## tokens per second beside plain PyTorch, in one run (BENCH="--nanogpt DIR" adds nanoGPT)
+	$(BIN)/python bench/training_speed.py $(BENCH)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,78 @@
+"""The backends by name. A framework is imported only when its backend is opened."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+
+from trainwright.backends.protocol import Backend, Capabilities
+from trainwright.core.errors import DeviceUnavailable, InternalError, PackageMissing, UnsupportedPlan
+from trainwright.core.records import Compute, Optimizer
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a backend is, the package it needs (None: nothing beyond ours), and how to install that."""
+
+    module: str
+    class_name: str
+    package: str | None
+    install: str
+
+
+CATALOGUE: dict[str, Entry] = {
+    "torch": Entry("trainwright.backends.torch", "TorchBackend", "torch", "pip install 'trainwright[torch]'"),
+    "reference": Entry("trainwright.backends.reference", "ReferenceBackend", None, ""),
+}
+
+
+def is_installed(name: str) -> bool:
+    """Whether the framework's package can be found (it is not imported, and may still fail to run)."""
+    package = CATALOGUE[name].package
+    return package is None or importlib.util.find_spec(package) is not None
+
+
+def open_backend(name: str) -> Backend:
+    """The backend. Raises PackageMissing, naming the install command, where its framework is not installed."""
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        raise InternalError(f"There is no backend called {name}.", why=f"There are: {', '.join(CATALOGUE)}.")
+    if not is_installed(name):
+        raise PackageMissing(
+            f"The {name} backend needs the package {entry.package}, which is not installed.",
+            why="Frameworks are optional: only what a plan uses must be there.",
+            next_step=f"{entry.install}   (or train a small model without it: --framework reference)",
+        )
+    backend: Backend = getattr(importlib.import_module(entry.module), entry.class_name)()
+    return backend
+
+
+def require_working(name: str, device: str) -> str:
+    """Run a real kernel. Returns the device's name; raises PackageMissing or DeviceUnavailable with the remedy."""
+    probe = open_backend(name).probe(device)
+    if not probe.works:
+        raise DeviceUnavailable(
+            f"{name} cannot compute on the device {device!r}.", why=probe.problem, next_step=probe.remedy
+        )
+    return probe.device_name
+
+
+def require_supported(compute: Compute, optimizer: Optimizer) -> None:
+    """Raises UnsupportedPlan, naming the backends that can, where the plan asks a backend for what it cannot do."""
+    wanted = f"{compute.dtype}{' compiled' if compute.compile else ''} with {optimizer.name} on {compute.device}"
+    able = [name for name in CATALOGUE if is_installed(name) and _supports(open_backend(name).capabilities, compute, optimizer)]
+    if compute.framework not in able:
+        raise UnsupportedPlan(
+            f"The {compute.framework} backend cannot train in {wanted}.",
+            why=f"Backends installed here that can: {', '.join(able) or 'none'}.",
+            next_step=f"Choose --framework {able[0]}." if able else "Choose compute.dtype=float32 compute.compile=false.",
+        )
+
+
+def _supports(capabilities: Capabilities, compute: Compute, optimizer: Optimizer) -> bool:
+    device_kind = compute.device.partition(":")[0]
+    return (
+        device_kind in capabilities.devices
+        and compute.dtype in capabilities.dtypes
+        and (capabilities.compiles or not compute.compile)
+        and optimizer.name in capabilities.optimizers
+    )

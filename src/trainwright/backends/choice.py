@@ -1,0 +1,167 @@
+"""How a plan is computed on this machine: `auto` is settled by probing and by measuring, and the figures are kept.
+
+The faster of the candidates *for a run of this length* is taken: compilation costs seconds at the start and saves them in
+every step. Measurements are remembered per machine and model shape, so that one manifest goes on giving one plan.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainwright.backends.catalogue import is_installed, open_backend, require_working
+from trainwright.backends.measure import Speed, SpeedRequest, measure_speed
+from trainwright.core.errors import PackageMissing, UnsupportedPlan
+from trainwright.core.hashing import digest_json
+from trainwright.core.manifest import ComputeSection
+from trainwright.core.records import Compute, Frozen, ModelShape, TrainingPlan
+
+Framework = Literal["torch", "reference"]
+
+WORTH_COMPILING_S = 60.0
+"""A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where measurements are kept between runs: `read(key)` gives a document or None, `write(key, document)` keeps it."""
+
+    read: Callable[[str], dict[str, Any] | None]
+    write: Callable[[str, dict[str, Any]], None]
+
+
+class Choice(Frozen):
+    """What was chosen, why, and every candidate with its figures."""
+
+    compute: Compute
+    device_name: str
+    reason: str
+    candidates: tuple[Speed, ...]
+
+    @property
+    def speed(self) -> Speed | None:
+        """The figures of what was chosen, where it was measured."""
+        return next((speed for speed in self.candidates if speed.compute == self.compute), None)
+
+
+def choose_compute(
+    section: ComputeSection,
+    shape: ModelShape,
+    training: TrainingPlan,
+    *,
+    machine: str,
+    memory: Memory,
+    time_budget_s: float | None,
+) -> Choice:
+    """Settle framework, device, threads, dtype and compilation for a run of `training.num_steps` (or of a time budget).
+
+    Raises PackageMissing or DeviceUnavailable (with the remedy), UnsupportedPlan where no candidate can be run.
+    """
+    framework = choose_framework(section.framework)
+    device = choose_device(framework, section.device)
+    device_name = require_working(framework, device)
+    num_threads = count_cores() if section.threads == "auto" else section.threads
+    candidates = list(_iter_candidates(section, framework, device, num_threads))
+    if len(candidates) == 1 and time_budget_s is None:
+        return Choice(compute=candidates[0], device_name=device_name, reason="the only candidate", candidates=())
+
+    speeds: list[Speed] = []
+    for compute in candidates:
+        if compute.compile and time_budget_s is None and _is_short(speeds, training.num_steps):
+            speeds.append(Speed(compute=compute, problem="not measured: the run is too short to repay compilation"))
+        else:
+            speeds.append(_recall_or_measure(SpeedRequest(shape=shape, training=training, compute=compute), machine, memory))
+    best = min(speeds, key=lambda speed: _cost(speed, training.num_steps, time_budget_s))
+    if best.step_s is None:
+        problems = "; ".join(f"{speed.compute.dtype}{' compiled' * speed.compute.compile}: {speed.problem}" for speed in speeds)
+        raise UnsupportedPlan(
+            f"{framework} could not train this plan in any way.", why=problems, next_step="Run `trainwright doctor`."
+        )
+    return Choice(compute=best.compute, device_name=device_name, reason=_explain(speeds, best), candidates=tuple(speeds))
+
+
+def choose_framework(wanted: Literal["auto", "torch", "reference"]) -> Framework:
+    """The framework to use. `auto` is torch; the reference backend is the specification, and must be asked for by name."""
+    if wanted != "auto":
+        open_backend(wanted)
+        return wanted
+    if not is_installed("torch"):
+        raise PackageMissing(
+            "No training framework is installed.",
+            why="`compute.framework: auto` takes PyTorch, and the package torch is not there.",
+            next_step="pip install 'trainwright[torch]'   (or, for a very small model: --framework reference)",
+        )
+    return "torch"
+
+
+def choose_device(framework: str, wanted: str) -> str:
+    """The device to use: `auto` is the first of the backend's devices, fastest first, that runs a real kernel."""
+    if wanted != "auto":
+        return wanted
+    backend = open_backend(framework)
+    *accelerators, last = backend.capabilities.devices
+    return next((device for device in accelerators if backend.probe(device).works), last)
+
+
+def count_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _iter_candidates(section: ComputeSection, framework: Framework, device: str, num_threads: int) -> Iterator[Compute]:
+    """Every way worth trying: float32 as it is; bfloat16 compiled (uncompiled it pays on an accelerator alone)."""
+    capabilities = open_backend(framework).capabilities
+    dtypes = [dtype for dtype in ("float32", "bfloat16") if dtype in capabilities.dtypes]
+    for dtype in dtypes if section.dtype == "auto" else [section.dtype]:
+        for compiled in (False, True) if section.compile == "auto" else (section.compile,):
+            pinned = section.dtype != "auto" or section.compile != "auto"
+            pays = compiled == (dtype == "bfloat16") or device != "cpu"
+            if (pinned or pays) and (capabilities.compiles or not compiled or section.compile is True):
+                yield Compute(
+                    framework=framework, device=device, dtype=dtype, compile=compiled, num_threads=num_threads
+                )
+
+
+def _is_short(speeds: list[Speed], num_steps: int) -> bool:
+    return any(speed.step_s is not None and speed.step_s * num_steps < WORTH_COMPILING_S for speed in speeds)
+
+
+def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory) -> Speed:
+    key = digest_json({"machine": machine, "request": _what_costs(request)})
+    known = memory.read(key)
+    if known is not None:
+        return Speed.model_validate(known)
+    speed = measure_speed(request)
+    if not speed.problem:
+        memory.write(key, speed.model_dump())
+    return speed
+
+
+def _what_costs(request: SpeedRequest) -> dict[str, Any]:
+    """The part of a request that its speed depends on; not how long or how often."""
+    training = request.training
+    return {
+        "shape": request.shape.model_dump(),
+        "compute": request.compute.model_dump(),
+        "batch": [training.batch_size, training.accumulation, training.max_seq_length],
+        "optimizer": training.optimizer.name,
+        "dropout": training.dropout > 0,
+        "label_smoothing": training.label_smoothing > 0,
+    }
+
+
+def _cost(speed: Speed, num_steps: int, time_budget_s: float | None) -> float:
+    """Seconds for the run; under a time budget, seconds per step once the start is paid for. Smaller is better."""
+    if time_budget_s is None or speed.start_s is None or speed.step_s is None:
+        return speed.total_s(num_steps)
+    left_s = time_budget_s - speed.start_s
+    return speed.step_s / left_s if left_s > 0 else float("inf")
+
+
+def _explain(speeds: list[Speed], best: Speed) -> str:
+    measured = [speed for speed in speeds if speed.step_s is not None]
+    if len(measured) < len(speeds) and len(measured) == 1:
+        return "the only candidate that was measured"
+    return f"the fastest of {len(measured)} measured for a run of this length" if best.step_s else "no candidate works"

@@ -1,0 +1,147 @@
+"""What a framework must do to train and run our model. One backend is one file that fulfils this.
+
+    backend.open_trainer(shape, weights, compute, training) -> Trainer   to train
+    backend.open_model(shape, weights, compute)             -> Model     to score and to write text
+
+Shapes: B rows of a batch, T positions, V vocabulary. All arrays that cross this line are numpy; weights cross it in
+float32 under the names of a Hugging Face Qwen3 model (see `initial.py` for the list).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.core.records import Compute, ModelShape, TrainingPlan
+from trainwright.core.state import TrainingState, Weights
+
+IGNORED = -1
+"""A target that is not counted: not in the loss, not in any metric, not in a gradient."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids and, for each position, the id to predict there (or IGNORED). Both int32 [B, T]."""
+
+    tokens_BT: NDArray[np.int32]
+    targets_BT: NDArray[np.int32]
+
+    @property
+    def num_targets(self) -> int:
+        """Positions that count."""
+        return int(np.count_nonzero(self.targets_BT != IGNORED))
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one global batch said, before anything is changed.
+
+    `nll_sum` is in nats, summed over `num_targets` targets, without label smoothing. `norm` is the L2 norm of the
+    gradient of the mean objective over all weights, before clipping.
+    """
+
+    nll_sum: float
+    num_targets: int
+    num_correct: int
+    norm: float
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood per target, nats."""
+        return self.nll_sum / self.num_targets
+
+    @property
+    def is_finite(self) -> bool:
+        """False where the loss or the norm is NaN or infinite."""
+        return bool(np.isfinite(self.nll_sum) and np.isfinite(self.norm))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates of one update: for AdamW's weights and for Muon's matrices."""
+
+    learning_rate: float
+    matrix_learning_rate: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per position: negative log-likelihood of the target in nats (0 where ignored) and whether it ranked first."""
+
+    nll_BT: NDArray[np.float32]
+    correct_BT: NDArray[np.bool_]
+
+
+class Decoder(Protocol):
+    """Writes one sequence, remembering keys and values of what it has read."""
+
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Read `tokens` (at least one) after all that was read before; return the logits [V] for what comes next."""
+
+
+class Model(Protocol):
+    """Weights ready to be used."""
+
+    def score(self, batch: Batch) -> Scores:
+        """How likely each target is. Changes nothing."""
+
+    def open_decoder(self) -> Decoder:
+        """A decoder with an empty past."""
+
+
+class Trainer(Model, Protocol):
+    """A model that can be changed, in two halves so that the loop can look before it lets anything change."""
+
+    def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
+        """Gradients of the mean objective over *all* targets of the micro-batches (so 1×8 = 2×4 = 8×1).
+
+        Replaces the gradients of the call before. The weights stay as they are.
+        """
+
+    def apply_update(self, rates: Rates) -> None:
+        """Clip to the optimizer's `clip_norm` and update the weights from the last gradients."""
+
+    def read_state(self) -> TrainingState:
+        """Copies of everything, in float32 and standard names; `load_state` of it gives exactly this trainer."""
+
+    def load_state(self, state: TrainingState) -> None:
+        """Become the trainer that `state` was read from. Raises ValueError where names or shapes differ."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can be asked for in a plan."""
+
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    compiles: bool
+    optimizers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came of running one real kernel on one device: `works`, or `problem` and the command that mends it."""
+
+    works: bool
+    version: str = ""
+    device_name: str = ""
+    problem: str = ""
+    remedy: str = ""
+
+
+class Backend(Protocol):
+    """A framework."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def probe(self, device: str) -> Probe:
+        """Import the framework and run a real kernel on `device`. Never raises for a missing or broken framework."""
+
+    def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> Model:
+        """A model that only scores and decodes."""
+
+    def open_trainer(self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan) -> Trainer:
+        """A model with its optimizer, at update 0."""

@@ -1,0 +1,279 @@
+"""The reference backend: the model, its gradients and its optimizers in plain numpy. It is the specification.
+
+`reference_math.py` has the formulas, `reference_layers.py` the decoder made of them, this file the trainer around it.
+Other backends are right where they agree with it. It runs on one CPU, in float32. The number of threads is numpy's own
+(its BLAS reads it from the environment when Python starts), so a plan's `num_threads` is not set here.
+
+Shapes: B rows, T positions, D hidden, V vocabulary, N the positions of a batch that have a target.
+"""
+
+import platform
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.backends.initial import (
+    EMBEDDING,
+    FINAL_NORM,
+    check_optimizer_state,
+    check_weights,
+    decays,
+    is_matrix,
+    optimizer_state_shapes,
+    weight_names,
+)
+from trainwright.backends.protocol import IGNORED, Batch, Capabilities, Gradients, Probe, Rates, Scores
+from trainwright.backends.reference_layers import (
+    NO_DROPOUT,
+    Dropout,
+    Past,
+    compute_micro_batch,
+    layers_of,
+    require_valid_batch,
+)
+from trainwright.backends.reference_math import (
+    AdamW,
+    Array,
+    Muon,
+    build_rotation,
+    clip_factor,
+    l2_norm,
+    linear,
+    log_softmax,
+    rms_norm,
+    smoothed_cross_entropy,
+)
+from trainwright.core.errors import InternalError, UnsupportedPlan
+from trainwright.core.records import Compute, ModelShape, Optimizer, TrainingPlan
+from trainwright.core.state import TrainingState, Weights
+
+FloatType = type[np.floating[Any]]
+
+# A number that is not finite is a finding (`Gradients.is_finite`), not a warning on somebody's terminal.
+non_finite_is_a_value = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+# ── what the protocol asks for ────────────────────────────────────────────────────────────────────────────────────────
+class ReferenceModel:
+    """Weights ready to be used. `dtype` is float32 but for the tests of the gradients."""
+
+    def __init__(self, shape: ModelShape, weights: Weights, dtype: FloatType = np.float32) -> None:
+        check_weights(shape, weights)
+        self.shape = shape
+        self.dtype = dtype
+        # In the names' own order, whatever the order given: sums over all weights then have the same last bits.
+        self._weights: dict[str, Array] = {name: np.array(weights[name], dtype=dtype) for name in weight_names(shape)}
+
+    @non_finite_is_a_value
+    def score(self, batch: Batch) -> Scores:
+        """How likely each target is; of equal logits the lowest id ranks first. Raises ValueError for a bad batch."""
+        require_valid_batch(batch, self.shape)
+        counts_BT = batch.targets_BT != IGNORED
+        hidden_BTD, _ = self._hidden(batch.tokens_BT, first=0, pasts=[None] * self.shape.num_layers)
+        targets_N = batch.targets_BT[counts_BT]
+        logits_NV = linear(hidden_BTD[counts_BT], self._weights[EMBEDDING])
+        nll_BT = np.zeros(batch.targets_BT.shape, dtype=np.float32)
+        correct_BT = np.zeros(batch.targets_BT.shape, dtype=np.bool_)
+        nll_BT[counts_BT], _ = smoothed_cross_entropy(log_softmax(logits_NV), targets_N, smoothing=0.0)
+        correct_BT[counts_BT] = logits_NV.argmax(axis=-1) == targets_N
+        return Scores(nll_BT, correct_BT)
+
+    def open_decoder(self) -> "ReferenceDecoder":
+        """A decoder with an empty past. It reads this model's weights as they are at each `feed`."""
+        return ReferenceDecoder(self)
+
+    def _hidden(self, tokens_BT: NDArray[Any], first: int, pasts: Sequence[Past | None]) -> tuple[Array, list[Past]]:
+        """The normed hidden state of positions `first`…, and what each layer has seen by then."""
+        w, shape = self._weights, self.shape
+        rotation = build_rotation(first, tokens_BT.shape[1], shape.head_dim, shape.rope_theta, self.dtype)
+        x_BTD = w[EMBEDDING][tokens_BT]
+        seen: list[Past] = []
+        for layer, past in zip(layers_of(w, shape), pasts, strict=True):
+            x_BTD, trace = layer.forward(x_BTD, rotation, NO_DROPOUT, past)
+            seen.append(trace.attention.seen)
+        return rms_norm(x_BTD, w[FINAL_NORM], shape.norm_epsilon)[0], seen
+
+
+class ReferenceDecoder:
+    """Writes one sequence, remembering keys and values of what it has read."""
+
+    def __init__(self, model: ReferenceModel) -> None:
+        self._model = model
+        self._num_read = 0
+        self._pasts: list[Past] | None = None
+
+    @non_finite_is_a_value
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Read `tokens`; return the logits [V] of what comes next. Raises ValueError for no token, or an unknown id."""
+        tokens_BT = np.array([tokens], dtype=np.int32)
+        require_valid_batch(Batch(tokens_BT, np.full_like(tokens_BT, IGNORED)), self._model.shape)
+        pasts = self._pasts if self._pasts is not None else [None] * self._model.shape.num_layers
+        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, self._num_read, pasts)
+        self._num_read += len(tokens)
+        logits_V = linear(hidden_BTD[0, -1], self._model._weights[EMBEDDING])
+        return np.asarray(logits_V, dtype=np.float32)
+
+
+class ReferenceTrainer(ReferenceModel):
+    """A model that can be changed: gradients first, then, where the loop wants it, the update."""
+
+    def __init__(
+        self, shape: ModelShape, weights: Weights, training: TrainingPlan, dtype: FloatType = np.float32
+    ) -> None:
+        super().__init__(shape, weights, dtype)
+        self.training = training
+        self.num_updates = 0
+        self._optimizer_state: dict[str, Array] = {
+            name: np.zeros(size, dtype=dtype)
+            for name, size in optimizer_state_shapes(shape, training.optimizer.name).items()
+        }
+        self._gradients: dict[str, Array] | None = None
+        self._gradient_norm = 0.0
+
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """The last global batch's gradient by weight name, before clipping. Raises InternalError if there is none."""
+        if self._gradients is None:
+            raise InternalError(
+                "There are no gradients.",
+                why="compute_gradients comes before each apply_update.",
+                next_step="Report this.",
+            )
+        return self._gradients
+
+    @non_finite_is_a_value
+    def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
+        """Gradients of the mean objective over all targets of the micro-batches. The weights stay as they are.
+
+        Raises ValueError where there is no target at all, or for a batch that does not fit the model.
+        """
+        for batch in micro_batches:
+            require_valid_batch(batch, self.shape)
+        num_targets = sum(batch.num_targets for batch in micro_batches)
+        if num_targets == 0:
+            raise ValueError("the micro-batches hold no target")
+        dropout = Dropout(self.training.dropout, dropout_seed)
+        total: dict[str, Array] = {name: np.zeros_like(array) for name, array in self._weights.items()}
+        nll_sum, num_correct = 0.0, 0
+        for batch in micro_batches:
+            result = compute_micro_batch(
+                self._weights, self.shape, batch, num_targets, self.training.label_smoothing, dropout
+            )
+            nll_sum += result.nll_sum
+            num_correct += result.num_correct
+            for name, gradient in result.gradients.items():
+                total[name] += gradient
+        self._gradients = total
+        self._gradient_norm = l2_norm(list(total.values()))
+        return Gradients(nll_sum, num_targets, num_correct, self._gradient_norm)
+
+    def apply_update(self, rates: Rates) -> None:
+        """Clip to the optimizer's `clip_norm` and update the weights; the gradients are then used up.
+
+        Raises InternalError without a `compute_gradients` before it.
+        """
+        gradients = self.gradients
+        optimizer = self.training.optimizer
+        factor = clip_factor(self._gradient_norm, optimizer.clip_norm)
+        self.num_updates += 1
+        for name, gradient in gradients.items():
+            if optimizer.name == "muon" and is_matrix(name):
+                self._update_by_muon(name, factor * gradient, optimizer, rates)
+            else:
+                self._update_by_adamw(name, factor * gradient, optimizer, rates)
+        self._gradients = None
+
+    def _update_by_muon(self, name: str, gradient: Array, optimizer: Optimizer, rates: Rates) -> None:
+        muon = Muon(rates.matrix_learning_rate, optimizer.matrix_momentum, optimizer.matrix_weight_decay)
+        momentum = f"muon.momentum.{name}"
+        self._weights[name], self._optimizer_state[momentum] = muon.update(
+            self._weights[name], gradient, self._optimizer_state[momentum]
+        )
+
+    def _update_by_adamw(self, name: str, gradient: Array, optimizer: Optimizer, rates: Rates) -> None:
+        adamw = AdamW(
+            learning_rate=rates.learning_rate,
+            beta1=optimizer.beta1,
+            beta2=optimizer.beta2,
+            epsilon=optimizer.epsilon,
+            weight_decay=optimizer.weight_decay if decays(name) else 0.0,
+            step=self.num_updates,
+        )
+        first, second = f"adamw.first.{name}", f"adamw.second.{name}"
+        self._weights[name], self._optimizer_state[first], self._optimizer_state[second] = adamw.update(
+            self._weights[name], gradient, self._optimizer_state[first], self._optimizer_state[second]
+        )
+
+    def read_state(self) -> TrainingState:
+        """Copies of the weights, the optimizer's arrays and the number of updates, in float32 and standard names."""
+        return TrainingState(
+            weights={name: array.astype(np.float32) for name, array in self._weights.items()},
+            optimizer={name: array.astype(np.float32) for name, array in self._optimizer_state.items()},
+            num_updates=self.num_updates,
+        )
+
+    def load_state(self, state: TrainingState) -> None:
+        """Become the trainer that `state` was read from.
+
+        Raises ValueError where names or shapes differ; then nothing has changed.
+        """
+        check_weights(self.shape, state.weights)
+        check_optimizer_state(self.shape, self.training.optimizer.name, state.optimizer)
+        self._weights = {name: np.array(state.weights[name], dtype=self.dtype) for name in self._weights}
+        self._optimizer_state = {
+            name: np.array(state.optimizer[name], dtype=self.dtype) for name in self._optimizer_state
+        }
+        self.num_updates = state.num_updates
+        self._gradients = None
+
+
+class ReferenceBackend:
+    """numpy on one CPU."""
+
+    name: ClassVar[str] = "reference"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        devices=("cpu",), dtypes=("float32",), compiles=False, optimizers=("adamw", "muon")
+    )
+
+    def probe(self, device: str) -> Probe:
+        """Multiply two small matrices and look at the result."""
+        if device not in self.capabilities.devices:
+            return Probe(
+                works=False,
+                version=np.__version__,
+                problem=f"The reference backend has no device {device!r}; it runs on the CPU.",
+                remedy="trainwright run compute.framework=reference compute.device=cpu",
+            )
+        product = np.full((8, 16), 0.5, np.float32) @ np.full((16, 4), 2.0, np.float32)
+        if not np.array_equal(product, np.full((8, 4), 16.0, np.float32)):
+            return Probe(
+                works=False,
+                version=np.__version__,
+                problem="numpy multiplied two small matrices and the result is wrong.",
+                remedy="pip install --force-reinstall numpy",
+            )
+        return Probe(works=True, version=np.__version__, device_name=f"{platform.machine()} CPU")
+
+    def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> ReferenceModel:
+        """A model that only scores and decodes. Raises UnsupportedPlan, and ValueError for weights that do not fit."""
+        self._require_supported(compute)
+        return ReferenceModel(shape, weights)
+
+    def open_trainer(
+        self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan
+    ) -> ReferenceTrainer:
+        """A model with its optimizer, at update 0. Raises UnsupportedPlan; ValueError for weights that do not fit."""
+        self._require_supported(compute)
+        return ReferenceTrainer(shape, weights, training)
+
+    def _require_supported(self, compute: Compute) -> None:
+        asked = f"device {compute.device}, dtype {compute.dtype}, compile {str(compute.compile).lower()}"
+        can = self.capabilities
+        if compute.device not in can.devices or compute.dtype not in can.dtypes or compute.compile:
+            raise UnsupportedPlan(
+                f"The reference backend cannot run the plan's {asked}.",
+                why="It is plain numpy: device cpu, dtype float32, nothing compiled.",
+                next_step="Set compute.device=cpu compute.dtype=float32 compute.compile=false, or another framework.",
+            )

@@ -1,0 +1,244 @@
+"""PyTorch: float32 as it is, or bfloat16 compiled over float32 weights; bit-deterministic either way.
+
+What runs where: `torch_network.py` is the forward pass and the loss, `torch_optimizer.py` the update, and this file the
+protocol around them.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainwright.backends.initial import check_weights
+from trainwright.backends.protocol import Batch, Capabilities, Gradients, Probe, Rates, Scores
+from trainwright.backends.torch_network import (
+    CHUNK_ROWS,
+    Arithmetic,
+    Parameters,
+    Rotary,
+    attend_causally,
+    causal_bias,
+    finish_layer,
+    pack,
+    project_heads,
+    rms_norm,
+    run_layers,
+    split_packed,
+    sum_loss,
+)
+from trainwright.backends.torch_optimizer import TorchOptimizer, to_array
+from trainwright.core.records import Compute, ModelShape, TrainingPlan
+from trainwright.core.state import TrainingState, Weights
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FIRST_CACHE_POSITIONS = 64
+
+
+class TorchDecoder:
+    """Key-value cache of one sequence, grown by doubling; computes in float32."""
+
+    def __init__(self, parameters: Parameters, shape: ModelShape, device: str) -> None:
+        self._parameters, self._shape, self._device = parameters, shape, device
+        self._arithmetic = Arithmetic(torch.float32)
+        self._num_read = 0
+        self._keys = [self._new_cache(FIRST_CACHE_POSITIONS) for _ in range(shape.num_layers)]
+        self._values = [self._new_cache(FIRST_CACHE_POSITIONS) for _ in range(shape.num_layers)]
+
+    @torch.no_grad()
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Read tokens; logits [V] for the next one."""
+        p, shape = self._parameters, self._shape
+        start, stop = self._num_read, self._num_read + len(tokens)
+        rotary = Rotary.build(shape, len(tokens), self._device, first=start)
+        x_BTD = torch.nn.functional.embedding(torch.tensor([list(tokens)], device=self._device), p["embedding"])
+        for layer in range(shape.num_layers):
+            q, k, v = project_heads(p, layer, x_BTD, rotary, shape, torch.float32)
+            keys, values = self._remember(layer, k, v, start, stop)
+            x_BTD = finish_layer(p, layer, x_BTD, _attend_to_past(q, keys, values), shape, self._arithmetic)
+        self._num_read = stop
+        last_D = rms_norm(x_BTD[0, -1], p["norm"], shape.norm_epsilon)
+        return to_array(p["embedding"] @ last_D)
+
+    def _remember(self, layer: int, k: Tensor, v: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        if stop > self._keys[layer].shape[2]:
+            for cache in (self._keys, self._values):
+                grown = self._new_cache(max(stop, 2 * cache[layer].shape[2]))
+                grown[:, :, :start] = cache[layer][:, :, :start]
+                cache[layer] = grown
+        self._keys[layer][:, :, start:stop] = k
+        self._values[layer][:, :, start:stop] = v
+        return self._keys[layer][:, :, :stop], self._values[layer][:, :, :stop]
+
+    def _new_cache(self, num_positions: int) -> Tensor:
+        return torch.zeros(1, self._shape.num_kv_heads, num_positions, self._shape.head_dim, device=self._device)
+
+
+def _attend_to_past(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor) -> Tensor:
+    """Attention of the last T of S positions."""
+    num_new, num_all = q_BHTE.shape[2], k_BKSE.shape[2]
+    if num_new == num_all:
+        return attend_causally(q_BHTE, k_BKSE, v_BKSE, causal_bias(num_all, str(q_BHTE.device)))
+    mask = None
+    if num_new > 1:
+        mask = torch.ones(num_new, num_all, dtype=torch.bool, device=q_BHTE.device).tril(num_all - num_new)
+    return torch.nn.functional.scaled_dot_product_attention(
+        q_BHTE, k_BKSE, v_BKSE, attn_mask=mask, enable_gqa=k_BKSE.shape[1] != q_BHTE.shape[1]
+    )
+
+
+class TorchModel:
+    """A model that scores and decodes."""
+
+    def __init__(self, shape: ModelShape, weights: Weights, compute: Compute) -> None:
+        check_weights(shape, weights)
+        set_up(compute)
+        self._shape, self._device = shape, compute.device
+        self._dtype = DTYPES[compute.dtype]
+        self._parameters = pack(weights, shape, compute.device)
+        self._rotary: dict[int, tuple[Rotary, Tensor]] = {}
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> Scores:
+        """Uncompiled: scoring is a small part of a run, and compiling it would cost more than it saves."""
+        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        hidden_BTD = run_layers(
+            self._parameters, self._to_device(batch.tokens_BT), rotary, bias, self._shape, Arithmetic(self._dtype)
+        )
+        head_VD = self._parameters["embedding"].to(self._dtype)
+        losses, hits = [], []
+        flat_targets = self._to_device(batch.targets_BT).reshape(-1)
+        for x, targets in zip(
+            torch.split(hidden_BTD.reshape(-1, self._shape.hidden_size), CHUNK_ROWS),
+            torch.split(flat_targets, CHUNK_ROWS),
+            strict=True,
+        ):
+            logits = (x @ head_VD.t()).float()
+            known = targets.clamp_min(0).unsqueeze(1)
+            loss = logits.logsumexp(1) - logits.gather(1, known).squeeze(1)
+            losses.append(torch.where(targets >= 0, loss, 0.0))
+            hits.append((logits.argmax(1) == targets) & (targets >= 0))
+        size = batch.tokens_BT.shape
+        return Scores(to_array(torch.cat(losses)).reshape(size), torch.cat(hits).cpu().numpy().reshape(size))
+
+    def open_decoder(self) -> TorchDecoder:
+        """A decoder with an empty past."""
+        return TorchDecoder(self._parameters, self._shape, self._device)
+
+    def _positions(self, num_positions: int) -> tuple[Rotary, Tensor]:
+        if num_positions not in self._rotary:
+            rotary = Rotary.build(self._shape, num_positions, self._device)
+            self._rotary[num_positions] = (rotary, causal_bias(num_positions, self._device))
+        return self._rotary[num_positions]
+
+    def _to_device(self, ids_BT: NDArray[np.int32]) -> Tensor:
+        return torch.from_numpy(ids_BT).to(self._device, torch.int64)
+
+
+class TorchTrainer(TorchModel):
+    """A model with its optimizer."""
+
+    def __init__(self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan) -> None:
+        super().__init__(shape, weights, compute)
+        for tensor in self._parameters.values():
+            tensor.requires_grad_()
+        self._arithmetic = Arithmetic(self._dtype, training.dropout, training.label_smoothing)
+        self._optimizer = TorchOptimizer(self._parameters, shape, training.optimizer, self._dtype)
+        loss: Callable[..., tuple[Tensor, Tensor, Tensor]] = sum_loss
+        self._sum_loss = torch.compile(loss, dynamic=False, fullgraph=True) if compute.compile else loss
+
+    def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
+        """Forward and backward over every micro-batch; the mean is over all of their targets."""
+        num_targets = sum(batch.num_targets for batch in micro_batches)
+        for tensor in self._parameters.values():
+            tensor.grad = None
+        torch.manual_seed(dropout_seed)
+        sums = [self._backward(batch, num_targets) for batch in micro_batches]
+        return Gradients(
+            nll_sum=sum(nll for nll, _ in sums),
+            num_targets=num_targets,
+            num_correct=sum(hits for _, hits in sums),
+            norm=self._optimizer.measure_norm(),
+        )
+
+    def apply_update(self, rates: Rates) -> None:
+        """Clip and update."""
+        self._optimizer.update(rates)
+
+    def read_state(self) -> TrainingState:
+        """Copies of everything."""
+        weights = {name: to_array(tensor) for name, tensor in split_packed(self._parameters, self._shape).items()}
+        return TrainingState(weights, self._optimizer.read_state(), self._optimizer.num_updates)
+
+    def load_state(self, state: TrainingState) -> None:
+        """Become the trainer that `state` was read from."""
+        check_weights(self._shape, state.weights)
+        self._optimizer.load_state(state.optimizer, state.num_updates)
+        with torch.no_grad():
+            for name, tensor in pack(state.weights, self._shape, self._device).items():
+                self._parameters[name].copy_(tensor)
+
+    def _backward(self, batch: Batch, num_targets: int) -> tuple[float, int]:
+        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        chunks = list(torch.split(self._to_device(batch.targets_BT).reshape(-1), CHUNK_ROWS))
+        objective, nll, hits = self._sum_loss(
+            self._parameters, self._to_device(batch.tokens_BT), chunks, rotary, bias, self._shape, self._arithmetic
+        )
+        objective.backward(torch.tensor(1.0 / num_targets, device=self._device))  # type: ignore[no-untyped-call]
+        return float(nll), int(hits)
+
+
+class TorchBackend:
+    """The PyTorch backend."""
+
+    name: ClassVar[str] = "torch"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        devices=("cuda", "cpu"), dtypes=("float32", "bfloat16"), compiles=True, optimizers=("adamw", "muon")
+    )
+
+    def probe(self, device: str) -> Probe:
+        """A matrix product and its gradient, on `device`."""
+        try:
+            x = torch.eye(8, device=device, requires_grad=True)
+            (x @ x).sum().backward()  # type: ignore[no-untyped-call]
+        except (RuntimeError, AssertionError) as error:  # "not compiled with CUDA" is an AssertionError
+            reason = str(error).splitlines()[0]
+            return Probe(False, torch.__version__, problem=reason, remedy="Choose compute.device=cpu.")
+        is_cuda = torch.device(device).type == "cuda"
+        return Probe(True, torch.__version__, torch.cuda.get_device_name(device) if is_cuda else device)
+
+    def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> TorchModel:
+        """A model that scores and decodes."""
+        return TorchModel(shape, weights, compute)
+
+    def open_trainer(
+        self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan
+    ) -> TorchTrainer:
+        """A model with its optimizer, at update 0."""
+        return TorchTrainer(shape, weights, compute, training)
+
+
+def set_up(compute: Compute) -> None:
+    """Process-wide settings that a plan's result or speed depends on."""
+    torch.set_num_threads(compute.num_threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory that it did not write
+    if sys.platform == "linux":
+        _keep_large_blocks()
+
+
+def _keep_large_blocks() -> None:
+    """Let glibc keep big temporaries instead of returning and faulting them in again at every step."""
+    m_mmap_threshold, m_trim_threshold = -3, -1
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library: only slower
+        return
+    mallopt(m_mmap_threshold, 1 << 30)
+    mallopt(m_trim_threshold, (1 << 31) - 1)

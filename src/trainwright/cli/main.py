@@ -1,0 +1,128 @@
+"""The door: every command comes in here, and every error goes out here, in one shape with its exit code.
+
+Verbs are imported when they are used, so that `trainwright --help` answers at once.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from trainwright import __version__
+from trainwright.core.errors import InternalError, Interrupted, TrainwrightError, UsageError
+
+VERBS = {
+    "run": "Text to a trained, validated, reported model, in one command.",
+    "plan": "Settle every number of a run and print it, without training.",
+    "resume": "Go on with an interrupted run, exactly where it stood.",
+    "runs": "List runs, or show one.",
+    "generate": "Let a trained model write.",
+    "lineage": "Show what a record came from and what came of it.",
+    "export": "Write a model as a folder that other tools open.",
+    "doctor": "Check whether this machine has what training needs.",
+}
+
+
+# typer carries its own copy of click in newer versions; these are the classes of the copy that it really uses.
+_ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class LazyVerbs(TyperGroup):
+    """Finds a verb's module when it is asked for; lists names and one-line helps without importing any."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Verbs in the order in which a person meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb, imported only where it is about to run (help on the group shows its one line without it)."""
+        if cmd_name not in VERBS:
+            return None
+        if _is_listing():
+            return TyperCommand(cmd_name, help=VERBS[cmd_name])
+        command = typer.main.get_command(importlib.import_module(f"trainwright.cli.{cmd_name}").app)
+        command.name, command.help = cmd_name, VERBS[cmd_name]
+        return command
+
+
+def _is_listing() -> bool:
+    return len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h")
+
+
+app = typer.Typer(cls=LazyVerbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"trainwright {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def trainwright(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Text to a language model that can be re-derived and checked."""
+
+
+def main() -> None:
+    """Run one command and leave with its exit code. Every failure is one of ours by the time it gets here, or becomes one."""
+    as_json = "--json" in sys.argv
+    try:
+        result = app(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except typer.Exit as error:
+        code = error.exit_code
+    except _ClickUsageError as error:
+        code = _fail(_translate_usage(error), as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail(Interrupted("Stopped.", next_step="trainwright resume goes on with an interrupted run."), as_json)
+    except BrokenPipeError:
+        _silence_stdout()
+        code = 128 + signal.SIGPIPE
+    except TrainwrightError as error:
+        code = _fail(error, as_json)
+    except Exception as error:
+        traceback.print_exc()
+        code = _fail(
+            InternalError(
+                f"{type(error).__name__}: {error}", why="This is a fault of ours.", next_step="Please report the lines above."
+            ),
+            as_json,
+        )
+    sys.exit(code)
+
+
+def _translate_usage(error: Any) -> UsageError:
+    command = error.ctx.command_path if error.ctx else "trainwright"
+    return UsageError(error.format_message(), next_step=f"{command} --help")
+
+
+def _fail(error: TrainwrightError, as_json: bool) -> int:
+    """Say what went wrong: a person reads standard error, a program the JSON document on standard output."""
+    if as_json:
+        sys.stdout.write(json.dumps({"error": error.as_document()}, indent=2, ensure_ascii=False) + "\n")
+    sys.stderr.write(_render(error))
+    return error.exit_code
+
+
+def _render(error: TrainwrightError) -> str:
+    lines = [f"error[{error.name}]: {error.message}"]
+    if error.why:
+        lines.append(f"  why:  {error.why}")
+    if error.next_step:
+        lines.append(f"  next: {error.next_step}")
+    return "\n".join(lines) + "\n"
+
+
+def _silence_stdout() -> None:
+    """A reader that went away (`| head`) is no fault; keep Python from complaining about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+

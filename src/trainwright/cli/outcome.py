@@ -1,0 +1,89 @@
+"""A finished run, as the JSON document and as the table that a person reads."""
+
+import sys
+from typing import Any
+
+from trainwright.core.records import Check, Measure, Report
+from trainwright.cli.options import print_json
+from trainwright.pipeline.run import Finished, require_passed
+
+
+def report_finished(finished: Finished, *, as_json: bool) -> None:
+    """Print a finished run. Raises BudgetExceeded or ValidationFailed where a check failed (that is then the document)."""
+    if not as_json:
+        render_finished(finished)
+        require_passed(finished)
+        return
+    require_passed(finished)
+    print_json(describe_finished(finished))
+
+
+def describe_finished(finished: Finished) -> dict[str, Any]:
+    """What `run` and `resume` print with --json."""
+    plan = finished.prepared.plan
+    return {
+        "run_id": finished.run.id,
+        "plan_id": plan.id,
+        "name": finished.run.name,
+        "status": "completed",
+        "run_dir": str(finished.folder.path.resolve()),
+        "weights_digest": finished.checkpoint.weights,
+        "step": finished.checkpoint.step,
+        "final_metrics": finished.metrics["final_metrics"],
+        "checks": [check.model_dump() for check in finished.report.checks],
+        "phases": finished.metrics["phases"],
+        "artefacts": finished.artefacts,
+        "reused": finished.reused,
+    }
+
+
+def render_finished(finished: Finished) -> None:
+    """The closing table on standard output: quality, checks, a sample, where things are, what to type next."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100)
+    table = Table(title=f"{finished.run.name}: run {finished.run.id[:12]}", title_justify="left", expand=False)
+    for heading, justify in (("check", "left"), ("measured", "right"), ("limit", "right"), ("", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for name, unit in (("bits_per_byte", "held-out bits per byte"), ("perplexity", "held-out perplexity per token")):
+        table.add_row(unit, format_measure(finished.report.metrics[name]), "", "")
+    table.add_row("next-token accuracy", format_measure(finished.report.metrics["accuracy"]), "", "")
+    for check in finished.report.checks:
+        limit = "" if check.limit is None else format_measure(Measure(value=check.limit, unit=check.measured.unit))
+        table.add_row(check.name, format_measure(check.measured), limit, verdict(check))
+    console.print(table)
+    for sample in finished.report.samples[:1]:
+        console.print(f"\n[bold]{escape(sample.prompt)}[/bold]{escape(sample.text)}\n", soft_wrap=True)
+    shown = finished.artefacts
+    for label, name in (("report", "report.html"), ("plot", "loss.png"), ("metrics", "training_metrics.json"), ("model", "model.safetensors")):
+        if name in shown:
+            console.print(f"{label:8}{shown[name]}", soft_wrap=True)
+    prompt = finished.report.samples[0].prompt if finished.report.samples else "The"
+    console.print(f'next    trainwright generate {finished.run.name}@latest "{escape(prompt)}"', soft_wrap=True)
+
+
+def verdict(check: Check) -> str:
+    """pass, fail, or why there is no verdict."""
+    if check.passed is None:
+        return check.why
+    return "pass" if check.passed else "FAIL"
+
+
+def format_measure(measure: Measure) -> str:
+    """A figure with its unit as a person reads it; "not measured" with its reason where there is none."""
+    if measure.value is None:
+        return f"not measured: {measure.why_not}"
+    if measure.unit == "bytes":
+        return f"{measure.value / 1e6:.1f} MB"
+    if measure.unit.startswith("share"):
+        return f"{measure.value:.1%}"
+    if measure.unit == "ms":
+        return f"{measure.value:.0f} ms"
+    return f"{measure.value:.3f}"
+
+
+def describe_report(report: Report) -> dict[str, Any]:
+    """A report's figures: {name: value}."""
+    return {name: measure.value for name, measure in report.metrics.items()}

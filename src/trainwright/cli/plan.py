@@ -1,0 +1,88 @@
+"""`trainwright plan`: settle every number of a run and print it, without training."""
+
+import sys
+from typing import Any
+
+import typer
+
+from trainwright.cli.manifest_options import (
+    BatchSize,
+    Corpus,
+    Epochs,
+    Framework,
+    LearningRate,
+    ManifestPath,
+    MaxSeqLength,
+    Preset,
+    Seed,
+    Steps,
+    TimeBudget,
+    VocabSize,
+    read_manifest,
+)
+from trainwright.cli.options import Json, Overrides, WorkspacePath, print_json, workspace_root
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    manifest: ManifestPath = None,
+    overrides: Overrides = None,
+    corpus: Corpus = None,
+    preset: Preset = None,
+    vocab_size: VocabSize = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    time_budget: TimeBudget = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    max_seq_length: MaxSeqLength = None,
+    seed: Seed = None,
+    framework: Framework = None,
+    workspace: WorkspacePath = None,
+    as_json: Json = False,
+) -> None:
+    """Settle every number of a run and print it. Data and tokenizer are prepared, for a plan names them by digest."""
+    from trainwright.pipeline.journal import Journal
+    from trainwright.pipeline.prepare import prepare
+    from trainwright.prerequisites import estimate_footprint
+    from trainwright.store.workspace import open_workspace
+    from trainwright.watch.progress import ConsoleProgress, make_console
+
+    settings = read_manifest(
+        manifest,
+        overrides,
+        corpus=corpus,
+        preset=preset,
+        vocab_size=vocab_size,
+        epochs=epochs,
+        steps=steps,
+        time_budget=time_budget,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_seq_length=max_seq_length,
+        seed=seed,
+        framework=framework,
+    )
+    with ConsoleProgress(make_console()) as progress:
+        prepared = prepare(settings, open_workspace(workspace_root(workspace)), Journal(progress))
+    choice = prepared.choice
+    document: dict[str, Any] = {
+        "plan_id": prepared.plan.id,
+        "plan": prepared.plan.model_dump(mode="json"),
+        "num_parameters": prepared.plan.model.num_parameters,
+        "estimate": estimate_footprint(prepared.plan.model, prepared.plan.training).model_dump(),
+        "choice": None if choice is None else choice.model_dump(mode="json"),
+    }
+    if as_json:
+        print_json(document)
+    else:
+        _render(document)
+
+
+def _render(document: dict[str, Any]) -> None:
+    """YAML reads better than JSON, and holds the same."""
+    import yaml
+
+    sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))

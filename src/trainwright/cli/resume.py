@@ -1,0 +1,35 @@
+"""`trainwright resume`: go on with an interrupted run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainwright.cli.options import Json, Overwrite, WorkspacePath, workspace_root
+
+app = typer.Typer()
+
+
+@app.command()
+def resume(
+    run: Annotated[str | None, typer.Argument(help="A run's id; without one, the newest unfinished run.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Copy the plain artefacts here.", show_default=False)
+    ] = None,
+    overwrite: Overwrite = False,
+    workspace: WorkspacePath = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with an interrupted run, exactly where it stood."""
+    from trainwright.cli.outcome import report_finished
+    from trainwright.pipeline.journal import Journal
+    from trainwright.pipeline.run import Options
+    from trainwright.pipeline.run import resume as resume_run
+    from trainwright.store.workspace import open_workspace
+    from trainwright.watch.progress import ConsoleProgress, make_console
+
+    with ConsoleProgress(make_console()) as progress:
+        opened = open_workspace(workspace_root(workspace))
+        run_id = None if run is None else opened.ledger.resolve(run)
+        finished = resume_run(run_id, opened, Journal(progress), [progress], Options(output_dir, overwrite))
+    report_finished(finished, as_json=as_json)

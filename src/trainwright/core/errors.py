@@ -1,0 +1,430 @@
+"""Every way Trainwright says no, as one tree.
+
+    TrainwrightError
+    ├── UsageError ................... 64  what was asked cannot be meant
+    │   ├── UnknownKey, InvalidValue, OutOfRange, ManifestNotFound, ManifestUnreadable
+    │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
+    │   └── RefMoved, ImmutableRecord
+    ├── PrerequisiteError ............. 1  the machine lacks something
+    │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
+    │   ├── DeviceUnavailable, MemoryShort
+    │   └── TrainwrightTooOld, LedgerUnavailable
+    ├── DataError ..................... 2  the corpus
+    │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
+    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
+    │   └── DatasetMissing, ObjectMissing, ObjectDamaged
+    ├── TokenizerError ................ 3  the tokenizer
+    │   ├── VocabularyTooLarge, VocabularyTooSmall
+    │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
+    ├── TrainingError ................. 4  the training run
+    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
+    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
+    ├── EvaluationError ............... 5  validation or evaluation
+    │   └── BudgetExceeded, ValidationFailed
+    ├── InternalError ................ 70  a fault of ours
+    └── Interrupted ................. 130  stopped by the user; resumable
+
+An error carries what happened (`message`), `why`, and what to do `next`. The CLI, REST and the dashboard all render the
+same four fields, so a class here is the whole definition of a failure.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+
+class TrainwrightError(Exception):
+    """Root of the tree. `name` is stable and kebab-case; people and programs may match on it."""
+
+    name: ClassVar[str] = "trainwright-error"
+    exit_code: ClassVar[int] = 70
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, why: str = "", next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.why = why
+        self.next_step = next_step
+
+    def as_document(self) -> dict[str, object]:
+        """The one error shape: {name, message, why, next, exit_code}."""
+        return {
+            "name": self.name,
+            "message": self.message,
+            "why": self.why,
+            "next": self.next_step,
+            "exit_code": self.exit_code,
+        }
+
+
+# ── 64: usage ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+class UsageError(TrainwrightError):
+    """What was asked cannot be meant as written."""
+
+    name, exit_code, http_status = "usage", 64, 422
+
+
+class UnknownKey(UsageError):
+    """A manifest key that does not exist; the nearest one is named."""
+
+    name = "unknown-key"
+
+
+class InvalidValue(UsageError):
+    """A value of the wrong type, or not among the choices."""
+
+    name = "invalid-value"
+
+
+class OutOfRange(UsageError):
+    """A number outside its stated range; the range is named."""
+
+    name = "out-of-range"
+
+
+class ManifestNotFound(UsageError):
+    """The manifest file is not there."""
+
+    name, http_status = "manifest-not-found", 404
+
+
+class ManifestUnreadable(UsageError):
+    """The manifest is not YAML, or not a mapping."""
+
+    name = "manifest-unreadable"
+
+
+class UnknownRef(UsageError):
+    """No record, run or ref goes by that name."""
+
+    name, http_status = "unknown-ref", 404
+
+
+class AmbiguousRef(UsageError):
+    """A short id that several records begin with."""
+
+    name, http_status = "ambiguous-ref", 409
+
+
+class NothingToResume(UsageError):
+    """There is no unfinished run to continue."""
+
+    name, http_status = "nothing-to-resume", 409
+
+
+class OutputExists(UsageError):
+    """The output folder is there already and is not empty."""
+
+    name, http_status = "output-exists", 409
+
+
+class RefMoved(UsageError):
+    """A ref no longer points where the caller believed (compare-and-swap lost)."""
+
+    name, http_status = "ref-moved", 409
+
+
+class ImmutableRecord(UsageError):
+    """A name@version that exists with other content."""
+
+    name, http_status = "immutable-record", 409
+
+
+# ── 1: prerequisites ──────────────────────────────────────────────────────────────────────────────────────────────────
+class PrerequisiteError(TrainwrightError):
+    """The machine lacks something the plan needs."""
+
+    name, exit_code, http_status = "prerequisite", 1, 503
+
+
+class PackageMissing(PrerequisiteError):
+    """A Python package is not installed; `next` is the pip command."""
+
+    name = "package-missing"
+
+
+class PythonTooOld(PrerequisiteError):
+    """The running Python is older than the project supports."""
+
+    name = "python-too-old"
+
+
+class DiskFull(PrerequisiteError):
+    """The disk (or quota, or file-size limit) has no room for what must be written."""
+
+    name, http_status = "disk-full", 507
+
+
+class NotWritable(PrerequisiteError):
+    """A folder that must be written to may not be."""
+
+    name = "not-writable"
+
+
+class DeviceUnavailable(PrerequisiteError):
+    """A framework imports but cannot run a kernel on the device asked for."""
+
+    name = "device-unavailable"
+
+
+class MemoryShort(PrerequisiteError):
+    """The plan's estimate is more than the memory this machine has."""
+
+    name = "memory-short"
+
+
+class TrainwrightTooOld(PrerequisiteError):
+    """What is on disk was written by a newer Trainwright than the one that is running."""
+
+    name = "trainwright-too-old"
+
+
+class LedgerUnavailable(PrerequisiteError):
+    """The ledger's database is damaged, locked for too long, or not there."""
+
+    name = "ledger-unavailable"
+
+
+# ── 2: data ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+class DataError(TrainwrightError):
+    """Something about the corpus."""
+
+    name, exit_code, http_status = "data", 2, 422
+
+
+class SourceNotFound(DataError):
+    """The corpus names nothing that exists."""
+
+    name = "source-not-found"
+
+
+class SourceUnreadable(DataError):
+    """A source file may not be opened, or its compressed data is cut or damaged."""
+
+    name = "source-unreadable"
+
+
+class SourceEmpty(DataError):
+    """There is no text in the corpus."""
+
+    name = "source-empty"
+
+
+class SourceTooShort(DataError):
+    """The corpus, or one of its splits, is shorter than one training window."""
+
+    name = "source-too-short"
+
+
+class NotText(DataError):
+    """The file is binary."""
+
+    name = "not-text"
+
+
+class InvalidEncoding(DataError):
+    """The file is not UTF-8; file and byte offset are named."""
+
+    name = "invalid-encoding"
+
+
+class InvalidRow(DataError):
+    """A JSONL or Parquet row is malformed or has no text; file and line are named."""
+
+    name = "invalid-row"
+
+
+class DownloadFailed(DataError):
+    """A download did not complete after its retries."""
+
+    name, http_status = "download-failed", 502
+
+
+class NotTextResponse(DataError):
+    """The server sent a web page where text was expected."""
+
+    name, http_status = "not-text-response", 502
+
+
+class ChecksumMismatch(DataError):
+    """The bytes are not the ones that were named."""
+
+    name = "checksum-mismatch"
+
+
+class DatasetMissing(DataError):
+    """A dataset that was to be reused is not in this workspace."""
+
+    name, http_status = "dataset-missing", 404
+
+
+class ObjectMissing(DataError):
+    """No stored bytes have that digest."""
+
+    name, http_status = "object-missing", 404
+
+
+class ObjectDamaged(DataError):
+    """Stored bytes no longer have the digest they are named by; they were set aside."""
+
+    name, http_status = "object-damaged", 500
+
+
+# ── 3: tokenizer ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class TokenizerError(TrainwrightError):
+    """Something about the tokenizer."""
+
+    name, exit_code, http_status = "tokenizer", 3, 422
+
+
+class VocabularyTooLarge(TokenizerError):
+    """The text does not hold enough different pieces for the vocabulary asked for."""
+
+    name = "vocabulary-too-large"
+
+
+class VocabularyTooSmall(TokenizerError):
+    """The vocabulary asked for does not hold the bytes, the special tokens and the text's characters."""
+
+    name = "vocabulary-too-small"
+
+
+class TokenizerMissing(TokenizerError):
+    """A tokenizer that was to be reused is not in this workspace."""
+
+    name, http_status = "tokenizer-missing", 404
+
+
+class TokenizerMismatch(TokenizerError):
+    """Tokens or weights were made with another tokenizer."""
+
+    name, http_status = "tokenizer-mismatch", 409
+
+
+class TokenizerUnreadable(TokenizerError):
+    """A tokenizer file or folder cannot be read."""
+
+    name = "tokenizer-unreadable"
+
+
+# ── 4: training ───────────────────────────────────────────────────────────────────────────────────────────────────────
+class TrainingError(TrainwrightError):
+    """Something about the training run."""
+
+    name, exit_code, http_status = "training", 4, 500
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss or a gradient is NaN or infinite; the parameters were left as they were."""
+
+    name = "non-finite-loss"
+
+
+class RunBusy(TrainingError):
+    """Another process is writing this run."""
+
+    name, http_status = "run-busy", 409
+
+
+class RunDamaged(TrainingError):
+    """A file of the run folder is missing, or is no longer what its id says; the file is named."""
+
+    name = "run-damaged"
+
+
+class PlanMismatch(TrainingError):
+    """The run on disk was made from another plan."""
+
+    name, http_status = "plan-mismatch", 409
+
+
+class UnsupportedPlan(TrainingError):
+    """The backend cannot do what the plan asks; those that can are named."""
+
+    name, http_status = "unsupported-plan", 422
+
+
+class CheckpointDamaged(TrainingError):
+    """A checkpoint's bytes are not the ones its manifest names; it was set aside."""
+
+    name = "checkpoint-damaged"
+
+
+class NoGoodCheckpoint(TrainingError):
+    """No checkpoint of the run can be read."""
+
+    name = "no-good-checkpoint"
+
+
+class EventsDamaged(TrainingError):
+    """A line of the event stream is not readable."""
+
+    name = "events-damaged"
+
+
+# ── 5: validation and evaluation ──────────────────────────────────────────────────────────────────────────────────────
+class EvaluationError(TrainwrightError):
+    """Something about validation or evaluation."""
+
+    name, exit_code, http_status = "evaluation", 5, 422
+
+
+class BudgetExceeded(EvaluationError):
+    """The model is there, but a budget of its preset is not met; the rows are named."""
+
+    name = "budget-exceeded"
+
+
+class ValidationFailed(EvaluationError):
+    """The trained model does not pass its own checks."""
+
+    name = "validation-failed"
+
+
+# ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+class InternalError(TrainwrightError):
+    """A fault of ours."""
+
+    name, exit_code, http_status = "internal-error", 70, 500
+
+
+class Interrupted(TrainwrightError):
+    """Stopped by the user (Ctrl-C or SIGTERM); the run was checkpointed and can be resumed."""
+
+    name, exit_code, http_status = "interrupted", 130, 409
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def translate_write_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write below `target` into `DiskFull` and `NotWritable`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"No room to write {target}.",
+                why=f"The operating system said: {error.strerror}.",
+                next_step="Free some space, or choose another folder with --workspace or --output-dir; then run it again.",
+            ) from error
+        if error.errno in _NOT_ALLOWED:
+            raise NotWritable(
+                f"{target} cannot be written.",
+                why=f"The operating system said: {error.strerror}.",
+                next_step="Choose a folder you may write to with --workspace or --output-dir.",
+            ) from error
+        raise
+
+
+def iter_error_classes() -> Iterator[type[TrainwrightError]]:
+    """Every class of the tree, parents before children (for the generated error page and its test)."""
+    pending: list[type[TrainwrightError]] = [TrainwrightError]
+    while pending:
+        error_class = pending.pop(0)
+        yield error_class
+        pending = list(error_class.__subclasses__()) + pending

@@ -1,0 +1,332 @@
+"""The manifest: what a person writes. Every key has a default, none is forgiven a typo, each number has a stated range.
+
+A manifest is built in layers, later ones winning: defaults, preset, file, dotted overrides (`train.batch_size=64`). "auto"
+marks what is resolved when the plan is made, from the data and the machine.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from trainwright.core.errors import InvalidValue, ManifestNotFound, ManifestUnreadable, OutOfRange, UnknownKey, UsageError
+from trainwright.core.presets import PRESETS
+
+Auto = Literal["auto"]
+LearningRate = Annotated[float, Field(ge=1e-6, le=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the manifest: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SplitSection(Section):
+    """How text is divided before any window is cut.
+
+    `by: document` keeps every n-th document (validation_share 0.1: every tenth) for validation. `by: block` first cuts each
+    file into blocks of `block_lines` lines and treats those as the documents. `auto` takes documents where the source has
+    at least ten of them, else blocks.
+    """
+
+    by: Literal["auto", "document", "block"] = "auto"
+    validation_share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    block_lines: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+
+
+class DataSection(Section):
+    """Where the text comes from. `validation` names a held-out source of its own, instead of a split."""
+
+    corpus: str = "builtin:stories"
+    validation: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    text_field: str = "text"
+    refresh: bool = False
+    split: SplitSection = SplitSection()
+
+
+class TokenizerSection(Section):
+    """A tokenizer trained on the training split, or a Hugging Face tokenizer folder (`path`)."""
+
+    algorithm: Literal["unigram", "bpe"] = "unigram"
+    vocab_size: Auto | Annotated[int, Field(ge=256, le=65_535)] = "auto"
+    path: str | None = None
+
+
+class ModelSection(Section):
+    """The decoder's size. `layers: auto` takes as many as fit into `max_parameters`."""
+
+    hidden_size: Annotated[int, Field(ge=8, le=16_384)] = 160
+    layers: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    heads: Annotated[int, Field(ge=1, le=256)] = 5
+    kv_heads: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    head_dim: Annotated[int, Field(ge=2, le=512)] = 32
+    intermediate_size: Annotated[int, Field(ge=8, le=65_536)] = 448
+    max_parameters: Annotated[int, Field(ge=1_000)] = 2_450_000
+    rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
+
+
+class ScheduleSection(Section):
+    """The learning-rate curve. `decay_share` is the part of all steps spent decaying (warmup-stable-decay)."""
+
+    name: Literal["constant", "linear", "cosine", "warmup-stable-decay", "step"] = "warmup-stable-decay"
+    warmup_steps: Auto | Annotated[int, Field(ge=0)] = "auto"
+    decay_share: Share = 0.6
+    floor: Share = 0.0
+    step_every: Annotated[int, Field(ge=0)] = 0
+    step_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class OptimizerSection(Section):
+    """Peaks and constants. `learning_rate` is AdamW's; `matrix_learning_rate` is Muon's, for the matrices in the layers,
+    and by default a fixed multiple of `learning_rate`, so that one number turns both."""
+
+    name: Literal["adamw", "muon"] = "muon"
+    learning_rate: LearningRate = 3e-3
+    matrix_learning_rate: Auto | LearningRate = "auto"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    epsilon: Annotated[float, Field(gt=0, le=1e-2)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    matrix_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    matrix_weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+
+
+class EarlyStoppingSection(Section):
+    """Stop after `patience` validations without a gain of `min_delta` on `metric`. 0: never stop early."""
+
+    metric: Literal["val_loss", "bits_per_byte", "accuracy"] = "val_loss"
+    patience: Annotated[int, Field(ge=0)] = 0
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class TrainSection(Section):
+    """How long and how. At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one."""
+
+    epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
+    steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    time_budget_s: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
+    max_seq_length: Annotated[int, Field(ge=32, le=8192)] = 128
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init_scale: Annotated[float, Field(gt=0, le=1)] = 0.02
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection = ScheduleSection()
+    early_stopping: EarlyStoppingSection = EarlyStoppingSection()
+    validate_every: Auto | Annotated[int, Field(ge=1)] = "auto"
+    checkpoint_every: Auto | Annotated[int, Field(ge=1)] = "auto"
+    keep_last: Annotated[int, Field(ge=1)] = 3
+    sample_prompts: tuple[str, ...] = ("Once upon a time",)
+    sample_tokens: Annotated[int, Field(ge=1, le=2048)] = 60
+
+
+class ComputeSection(Section):
+    """Where the arithmetic is done. `auto` is resolved by probing and measuring this machine."""
+
+    framework: Literal["auto", "torch", "reference"] = "auto"
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Auto | bool = "auto"
+    threads: Auto | Annotated[int, Field(ge=1, le=1024)] = "auto"
+
+
+class BudgetSection(Section):
+    """What the finished model may cost; null switches a budget off."""
+
+    latency_p95_ms: Annotated[float, Field(gt=0)] | None = 250.0
+    inference_rss_mb: Annotated[float, Field(gt=0)] | None = 400.0
+    model_file_mb: Annotated[float, Field(gt=0)] | None = 10.0
+    training_peak_mb: Annotated[float, Field(gt=0)] | None = 512.0
+
+
+class Manifest(Section):
+    """The whole manifest. `name` is what refs are made from (`name@latest`); by default it is the corpus's own name."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    preset: Literal["quick", "low-memory", "balanced", "high"] = "balanced"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1337
+    data: DataSection = DataSection()
+    tokenizer: TokenizerSection = TokenizerSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = TrainSection()
+    compute: ComputeSection = ComputeSection()
+    budgets: BudgetSection = BudgetSection()
+
+
+LENGTH_KEYS = ("epochs", "steps", "time_budget_s")
+
+
+def parse_manifest(path: Path | None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Manifest:
+    """A manifest from its layers: preset, file at `path`, `flags` (dotted key → value), then `overrides` ("key=value").
+
+    Raises ManifestNotFound, ManifestUnreadable, UnknownKey, InvalidValue, OutOfRange.
+    """
+    person: dict[str, Any] = {} if path is None else _read_yaml(path)
+    for dotted, value in (flags or {}).items():
+        _merge(person, _nest(dotted, value))
+    for override in overrides:
+        _merge(person, _parse_override(override))
+    preset_name = person.get("preset", "balanced")
+    layered: dict[str, Any] = {}
+    _merge(layered, PRESETS.get(preset_name, {}) if isinstance(preset_name, str) else {})
+    if _sets_length(person):
+        _drop_length(layered)
+    _merge(layered, person)
+    return _validate(layered)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ManifestNotFound(
+            f"There is no manifest at {path}.",
+            next_step="Check the path, or leave it out to train with the defaults: trainwright run",
+        )
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestUnreadable(
+            f"{path} is not YAML.", why=" ".join(str(error).split()), next_step="Mend the line that is named."
+        ) from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ManifestUnreadable(
+            f"{path} does not hold a mapping.", why="A manifest is a set of `key: value` lines.", next_step="See docs/manifest.md."
+        )
+    return document
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise InvalidValue(
+            f"{override!r} is not an override.",
+            why="An override is key=value, with dots between the levels.",
+            next_step="For example: trainwright run train.batch_size=64",
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidValue(f"The value of {dotted} is not YAML: {text!r}.", why=str(error)) from error
+    return _nest(dotted, _as_number(value))
+
+
+def _as_number(value: Any) -> Any:
+    """YAML 1.1 reads 3e-4 as text; a person means the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _nest(dotted: str, value: Any) -> dict[str, Any]:
+    nested: Any = value
+    for key in reversed(dotted.split(".")):
+        nested = {key: nested}
+    return dict(nested)
+
+
+def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = dict(_copied(value)) if isinstance(value, Mapping) else value
+
+
+def _copied(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(item) if isinstance(item, Mapping) else item for key, item in value.items()}
+
+
+def _sets_length(document: Mapping[str, Any]) -> bool:
+    train = document.get("train")
+    return isinstance(train, Mapping) and any(train.get(key) is not None for key in LENGTH_KEYS)
+
+
+def _drop_length(document: dict[str, Any]) -> None:
+    for key in LENGTH_KEYS:
+        document.get("train", {}).pop(key, None)
+
+
+def _validate(document: dict[str, Any]) -> Manifest:
+    try:
+        manifest = Manifest.model_validate(document)
+    except ValidationError as error:
+        raise _translate(error.errors(include_url=False)[0]) from None
+    lengths = [key for key in LENGTH_KEYS if getattr(manifest.train, key) is not None]
+    if len(lengths) != 1:
+        raise InvalidValue(
+            f"train sets {' and '.join(lengths) or 'no length'}.",
+            why="A run has one length: epochs, steps or time_budget_s.",
+            next_step="Keep one of train.epochs, train.steps, train.time_budget_s.",
+        )
+    return manifest
+
+
+def _translate(detail: ErrorDetails) -> UsageError:
+    """pydantic's first complaint as one of our errors, with the range or the nearest key named."""
+    # Union branches ("int", "literal['auto']") appear in the location; only real keys are kept.
+    keys = [str(part) for part in detail["loc"]]
+    known = list(iter_manifest_keys())
+    while keys and detail["type"] != "extra_forbidden" and ".".join(keys) not in known:
+        keys.pop()
+    dotted = ".".join(keys)
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(dotted, known)
+    given = detail.get("input")
+    bounds = _bounds_of(dotted)
+    if bounds and isinstance(given, int | float) and not isinstance(given, bool):
+        return OutOfRange(
+            f"{dotted} is {given!r}; its range is {bounds}.", next_step=f"Choose a value of {dotted} in {bounds}."
+        )
+    return InvalidValue(f"{dotted} is {given!r}.", why=f"{detail['msg']}.", next_step="See docs/manifest.md for this key.")
+
+
+def _unknown_key(dotted: str, known: list[str]) -> UnknownKey:
+    leaf = dotted.rpartition(".")[2]
+    by_leaf = {key.rpartition(".")[2]: key for key in known}
+    near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75) or [
+        by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.6)
+    ]
+    hint = f"Did you mean {near[0]}?" if near else "docs/manifest.md lists every key."
+    return UnknownKey(f"The manifest has no key {dotted}.", why=hint, next_step="Mend the key and run again.")
+
+
+def iter_manifest_keys(section: type[Section] = Manifest, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of the manifest, sections included, in order."""
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from iter_manifest_keys(field.annotation, f"{prefix}{name}.")
+
+
+def _bounds_of(dotted: str) -> str:
+    """The range of a numeric key as a person writes it, or "" where it has none."""
+    section: Any = Manifest
+    *outer, leaf = dotted.split(".")
+    for key in outer:
+        section = section.model_fields[key].annotation
+    if leaf not in section.model_fields:
+        return ""
+    schema = section.model_json_schema()["properties"][leaf]
+    for option in [schema, *schema.get("anyOf", [])]:
+        low = option.get("minimum", option.get("exclusiveMinimum"))
+        high = option.get("maximum", option.get("exclusiveMaximum"))
+        if low is not None or high is not None:
+            low_text = "" if low is None else f"{low:g}" if isinstance(low, float) else f"{low}"
+            high_text = "" if high is None else f"{high:g}" if isinstance(high, float) else f"{high}"
+            if high is None:
+                return f"{'more than' if 'exclusiveMinimum' in option else 'at least'} {low_text}"
+            return f"{low_text}–{high_text}"
+    return ""

@@ -1,0 +1,189 @@
+"""From manifest to plan: every `auto` becomes a number. Pure functions; what was measured comes in as arguments."""
+
+import math
+from dataclasses import dataclass
+
+from trainwright.core.errors import InvalidValue, OutOfRange
+from trainwright.core.manifest import Manifest, TrainSection
+from trainwright.core.records import (
+    Budgets,
+    Compute,
+    EarlyStopping,
+    ModelShape,
+    Optimizer,
+    Plan,
+    Schedule,
+    TokenSet,
+    TrainingPlan,
+)
+
+MATRIX_RATE_RATIO = 20 / 3
+"""Muon's rate over AdamW's where a manifest leaves it open: 0.02 beside 3e-3, measured together."""
+
+NUM_VALIDATIONS = 5
+"""Validations in a run that leaves `validate_every` open; runs of more epochs validate at each epoch's end instead."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine runs this plan, seconds: the first step's compilation, one step, one validation."""
+
+    start_s: float
+    step_s: float
+    validation_s: float
+
+
+def resolve_shape(manifest: Manifest, vocab_size: int) -> ModelShape:
+    """The decoder's shape. Raises InvalidValue where heads do not divide, OutOfRange where no layer fits."""
+    section = manifest.model
+    num_kv_heads = section.heads if section.kv_heads == "auto" else section.kv_heads
+    if section.heads % num_kv_heads:
+        raise InvalidValue(
+            f"model.heads is {section.heads} and model.kv_heads is {num_kv_heads}.",
+            why="Every key-value head serves the same number of query heads.",
+            next_step="Choose a model.kv_heads that divides model.heads.",
+        )
+    if section.head_dim % 2:
+        raise InvalidValue(f"model.head_dim is {section.head_dim}.", why="Rotary positions turn pairs of numbers.")
+
+    def shape_of(num_layers: int) -> ModelShape:
+        return ModelShape(
+            vocab_size=vocab_size,
+            hidden_size=section.hidden_size,
+            num_layers=num_layers,
+            num_heads=section.heads,
+            num_kv_heads=num_kv_heads,
+            head_dim=section.head_dim,
+            intermediate_size=section.intermediate_size,
+            rope_theta=section.rope_theta,
+        )
+
+    if section.layers != "auto":
+        return shape_of(section.layers)
+    one_layer = shape_of(1)
+    room = section.max_parameters - (one_layer.num_parameters - one_layer.num_parameters_per_layer)
+    num_layers = room // one_layer.num_parameters_per_layer
+    if num_layers < 1:
+        raise OutOfRange(
+            f"No decoder layer fits into model.max_parameters {section.max_parameters:,} "
+            f"with a vocabulary of {vocab_size:,} and a width of {section.hidden_size}.",
+            why=f"One layer and the embedding already have {one_layer.num_parameters:,} weights.",
+            next_step="Raise model.max_parameters, or lower model.hidden_size or --vocab-size.",
+        )
+    return shape_of(num_layers)
+
+
+def resolve_num_steps(train: TrainSection, num_windows: int, pace: Pace | None) -> int:
+    """Steps of the run. `pace` is needed for a time budget alone, which becomes steps here, once, before the plan is made.
+
+    Raises OutOfRange where the time budget does not hold even one step.
+    """
+    if train.steps is not None:
+        return train.steps
+    if train.epochs is not None:
+        return max(1, math.ceil(train.epochs * num_windows / train.batch_size))
+    if pace is None or train.time_budget_s is None:
+        raise ValueError("a time budget needs a measured pace")
+    left_s = train.time_budget_s - pace.start_s - NUM_VALIDATIONS * pace.validation_s
+    num_steps = int(left_s / pace.step_s)
+    if num_steps < 1:
+        raise OutOfRange(
+            f"train.time_budget_s {train.time_budget_s:g} does not hold one step.",
+            why=f"Start-up takes {pace.start_s:.1f} s, validations {NUM_VALIDATIONS * pace.validation_s:.1f} s, "
+            f"a step {pace.step_s:.2f} s on this machine.",
+            next_step="Raise --time-budget, or choose a smaller preset.",
+        )
+    return num_steps
+
+
+def resolve_optimizer(train: TrainSection) -> Optimizer:
+    """The optimizer with both peak rates set."""
+    section = train.optimizer
+    matrix_rate = section.matrix_learning_rate
+    if matrix_rate == "auto":
+        matrix_rate = section.learning_rate * MATRIX_RATE_RATIO
+    uses_muon = section.name == "muon"
+    return Optimizer(
+        name=section.name,
+        learning_rate=section.learning_rate,
+        beta1=section.beta1,
+        beta2=section.beta2,
+        epsilon=section.epsilon,
+        weight_decay=section.weight_decay,
+        clip_norm=section.clip_norm,
+        matrix_learning_rate=matrix_rate if uses_muon else 0.0,
+        matrix_momentum=section.matrix_momentum,
+        matrix_weight_decay=section.matrix_weight_decay if uses_muon else 0.0,
+    )
+
+
+def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> TrainingPlan:
+    """Everything the loop needs. Raises InvalidValue where the batch does not divide into micro-batches."""
+    if train.batch_size % train.accumulation:
+        raise InvalidValue(
+            f"train.batch_size is {train.batch_size} and train.accumulation is {train.accumulation}.",
+            why="The global batch is cut into equal micro-batches.",
+            next_step="Choose a train.accumulation that divides train.batch_size.",
+        )
+    schedule = train.schedule
+    steps_per_epoch = max(1, math.ceil(num_windows / train.batch_size))
+    evenly = max(1, math.ceil(num_steps / NUM_VALIDATIONS))
+    validate_every = min(steps_per_epoch, evenly) if train.validate_every == "auto" else train.validate_every
+    return TrainingPlan(
+        num_steps=num_steps,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=train.batch_size,
+        accumulation=train.accumulation,
+        max_seq_length=train.max_seq_length,
+        optimizer=resolve_optimizer(train),
+        schedule=Schedule(
+            name=schedule.name,
+            num_warmup_steps=min(60, num_steps // 10) if schedule.warmup_steps == "auto" else schedule.warmup_steps,
+            num_decay_steps=round(num_steps * schedule.decay_share),
+            floor=schedule.floor,
+            step_every=schedule.step_every,
+            step_factor=schedule.step_factor,
+        ),
+        label_smoothing=train.label_smoothing,
+        dropout=train.dropout,
+        init_scale=train.init_scale,
+        validate_every=validate_every,
+        checkpoint_every=validate_every if train.checkpoint_every == "auto" else train.checkpoint_every,
+        keep_last=train.keep_last,
+        early_stopping=EarlyStopping(
+            metric=train.early_stopping.metric,
+            patience=train.early_stopping.patience,
+            min_delta=train.early_stopping.min_delta,
+        ),
+        sample_prompts=train.sample_prompts,
+        sample_tokens=train.sample_tokens,
+    )
+
+
+def resolve_budgets(manifest: Manifest) -> Budgets:
+    """Budgets in bytes and milliseconds (1 MB = 10^6 bytes)."""
+
+    def megabytes(value: float | None) -> int | None:
+        return None if value is None else round(value * 1_000_000)
+
+    section = manifest.budgets
+    return Budgets(
+        latency_p95_ms=section.latency_p95_ms,
+        inference_rss_bytes=megabytes(section.inference_rss_mb),
+        model_file_bytes=megabytes(section.model_file_mb),
+        training_peak_bytes=megabytes(section.training_peak_mb),
+    )
+
+
+def build_plan(
+    manifest: Manifest, token_set: TokenSet, shape: ModelShape, training: TrainingPlan, compute: Compute
+) -> Plan:
+    """The plan. Equal arguments give an equal id."""
+    return Plan(
+        token_set=token_set.id,
+        seed=manifest.seed,
+        model=shape,
+        training=training,
+        compute=compute,
+        budgets=resolve_budgets(manifest),
+    )

@@ -1,0 +1,363 @@
+"""The records: frozen, named by the SHA-256 of their canonical JSON, each holding the ids of what it came from.
+
+    DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report
+                                                   Run ← Outcome
+
+A type is defined here once. It is the stored form, the CLI's JSON and the REST body. Nothing in a record names a place on
+one machine: bytes are named by digest, and the store knows where they lie.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from trainwright.core.errors import InternalError
+from trainwright.core.hashing import Digest, digest_json
+
+
+class Frozen(BaseModel):
+    """A value inside a record: immutable, strict about keys, and free of NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Record(Frozen):
+    """Something that happened, and never changes. Its id is the digest of its content."""
+
+    kind: str
+    parent_fields: ClassVar[tuple[str, ...]] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of the record's canonical JSON."""
+        return digest_json(self.model_dump(mode="json"))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+        """A validated record with other values: pydantic's own copy would carry the remembered `id` over to them."""
+        return type(self).model_validate(self.model_dump() | dict(update or {}))
+
+    def parents(self) -> dict[str, str]:
+        """{role: record id} of what this came from; roles that are empty are left out."""
+        return {role: value for role in self.parent_fields if (value := getattr(self, role)) is not None}
+
+
+# ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+class SourceFile(Frozen):
+    """One file that went into a dataset: the name the person knows it by, its digest and its size as read."""
+
+    name: str
+    digest: Digest
+    num_bytes: int
+
+
+class SplitContent(Frozen):
+    """The documents of one split. `documents` is the digest of a JSONL object, one {"text": …} a line, in order.
+
+    `num_bytes` counts the UTF-8 bytes of the texts alone: the denominator of bits per byte.
+    """
+
+    documents: Digest
+    num_documents: int
+    num_characters: int
+    num_bytes: int
+
+
+class DatasetVersion(Record):
+    """Text, read, cleaned, split. The same text and recipe give the same version, whenever and wherever it is built."""
+
+    kind: Literal["dataset"] = "dataset"
+    source: str
+    files: tuple[SourceFile, ...]
+    recipe: dict[str, Any]
+    splits: dict[str, SplitContent]
+    num_dropped_duplicates: int = 0
+
+
+# ── tokens ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+class SpecialTokens(Frozen):
+    """Ids of the tokens that mean something other than text. `None` where the tokenizer has no such token."""
+
+    pad: int | None
+    unknown: int | None
+    begin: int | None
+    end: int | None
+    turn_start: int | None = None
+    turn_end: int | None = None
+
+
+class Tokenizer(Record):
+    """A tokenizer. `files` are the bytes of its model ({"tokenizer.json": digest, "tokenizer.model": digest})."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    parent_fields: ClassVar[tuple[str, ...]] = ("dataset",)
+    dataset: Digest | None
+    algorithm: Literal["unigram", "bpe", "huggingface"]
+    vocab_size: int
+    special_tokens: SpecialTokens
+    files: dict[str, Digest]
+    settings: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What must be equal for two token ids to mean the same text: the digest of the tokenizer's files."""
+        return digest_json(self.files)
+
+
+class Shard(Frozen):
+    """A run of token ids, little-endian unsigned, memory-mapped from the object of that digest."""
+
+    digest: Digest
+    num_tokens: int
+
+
+class TokenSplit(Frozen):
+    """One split as tokens. `boundaries` is an object of uint64: the offset at which each document begins, then the end.
+
+    `num_bytes` counts the UTF-8 bytes of the text these tokens stand for (special tokens stand for none).
+    """
+
+    shards: tuple[Shard, ...]
+    boundaries: Digest
+    num_tokens: int
+    num_documents: int
+    num_bytes: int
+
+
+class TokenSet(Record):
+    """A dataset version through a tokenizer. Every document is closed by the tokenizer's end token."""
+
+    kind: Literal["token-set"] = "token-set"
+    parent_fields: ClassVar[tuple[str, ...]] = ("dataset", "tokenizer")
+    dataset: Digest
+    tokenizer: Digest
+    tokenizer_fingerprint: Digest
+    vocab_size: int
+    dtype: Literal["uint16", "uint32"]
+    splits: dict[str, TokenSplit]
+
+
+# ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+class ModelShape(Frozen):
+    """A Qwen3 decoder: RMSNorm, rotary positions, grouped-query attention with QK-norm, SwiGLU, tied embedding."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    rope_theta: float = 10_000.0
+    norm_epsilon: float = 1e-6
+
+    @property
+    def num_parameters_per_layer(self) -> int:
+        """Weights of one decoder layer, its two norms and the two head norms included."""
+        attention = self.hidden_size * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
+        return attention + 3 * self.hidden_size * self.intermediate_size + 2 * self.hidden_size + 2 * self.head_dim
+
+    @property
+    def num_parameters(self) -> int:
+        """All weights, the tied embedding counted once."""
+        return self.vocab_size * self.hidden_size + self.num_layers * self.num_parameters_per_layer + self.hidden_size
+
+
+class Optimizer(Frozen):
+    """How gradients become updates. Muon takes the matrices inside the layers; AdamW takes everything else.
+
+    `learning_rate` and `matrix_learning_rate` are peaks; both follow the schedule. Weight decay is decoupled and applies
+    to matrices and the embedding, never to norms. `clip_norm` 0 means no clipping.
+    """
+
+    name: Literal["adamw", "muon"]
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    clip_norm: float
+    matrix_learning_rate: float = 0.0
+    matrix_momentum: float = 0.95
+    matrix_weight_decay: float = 0.0
+
+
+class Schedule(Frozen):
+    """A learning-rate curve as a factor of the peak, in steps. See `train/schedule.py` for each formula."""
+
+    name: Literal["constant", "linear", "cosine", "warmup-stable-decay", "step"]
+    num_warmup_steps: int
+    num_decay_steps: int
+    floor: float
+    step_every: int = 0
+    step_factor: float = 1.0
+
+
+class EarlyStopping(Frozen):
+    """Stop after `patience` validations without an improvement of at least `min_delta`; 0 = never."""
+
+    metric: Literal["val_loss", "bits_per_byte", "accuracy"]
+    patience: int
+    min_delta: float
+
+
+class TrainingPlan(Frozen):
+    """Every number the loop needs. Steps, not epochs, are what runs: epochs were resolved into steps."""
+
+    num_steps: int
+    steps_per_epoch: int
+    batch_size: int
+    accumulation: int
+    max_seq_length: int
+    optimizer: Optimizer
+    schedule: Schedule
+    label_smoothing: float
+    dropout: float
+    init_scale: float
+    validate_every: int
+    checkpoint_every: int
+    keep_last: int
+    early_stopping: EarlyStopping
+    sample_prompts: tuple[str, ...]
+    sample_tokens: int
+
+
+class Compute(Frozen):
+    """Where and how the arithmetic is done. Results are bit-exact only on the same class of machine with these equal."""
+
+    framework: Literal["reference", "torch"]
+    device: str
+    dtype: Literal["float32", "bfloat16"]
+    compile: bool
+    num_threads: int
+
+    def for_use(self) -> "Compute":
+        """The same place in plain float32: how a finished model is measured, exported and let write."""
+        return self.model_copy(update={"dtype": "float32", "compile": False})
+
+
+class Budgets(Frozen):
+    """What the finished model may cost. `None` means there is no such budget."""
+
+    latency_p95_ms: float | None
+    inference_rss_bytes: int | None
+    model_file_bytes: int | None
+    training_peak_bytes: int | None
+
+
+class Plan(Record):
+    """A manifest with nothing left open. The same plan on the same class of machine gives the same weights.
+
+    `semantics` grows whenever the meaning of a plan changes, so that an old plan is never silently re-run differently.
+    """
+
+    kind: Literal["plan"] = "plan"
+    parent_fields: ClassVar[tuple[str, ...]] = ("token_set",)
+    semantics: Literal[1] = 1
+    token_set: Digest
+    seed: int
+    model: ModelShape
+    training: TrainingPlan
+    compute: Compute
+    budgets: Budgets
+
+
+# ── run ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+class Run(Record):
+    """One execution of a plan. `nonce` tells apart two runs of one plan; `environment` is the digest of its object."""
+
+    kind: Literal["run"] = "run"
+    parent_fields: ClassVar[tuple[str, ...]] = ("plan",)
+    plan: Digest
+    name: str
+    started_at: str
+    nonce: str
+    environment: Digest
+
+
+class Checkpoint(Record):
+    """The state after `step` updates. `files` is every file of the checkpoint folder with its digest."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    parent_fields: ClassVar[tuple[str, ...]] = ("run",)
+    run: Digest
+    step: int
+    num_tokens: int
+    weights: Digest
+    files: dict[str, Digest]
+
+
+class Measure(Frozen):
+    """One number, or the reason there is none. `value` None always comes with `why_not`."""
+
+    value: float | None
+    unit: str = ""
+    why_not: str = ""
+
+
+class Check(Frozen):
+    """One row of the validation table. `passed` None: not measured (or no limit), and `why` says so."""
+
+    name: str
+    measured: Measure
+    limit: float | None
+    passed: bool | None
+    why: str = ""
+
+
+class Sample(Frozen):
+    """What the model wrote after a prompt."""
+
+    prompt: str
+    text: str
+
+
+class Report(Record):
+    """What was found out about a checkpoint on a held-out split."""
+
+    kind: Literal["report"] = "report"
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "token_set")
+    checkpoint: Digest
+    token_set: Digest
+    split: str
+    metrics: dict[str, Measure]
+    checks: tuple[Check, ...]
+    samples: tuple[Sample, ...]
+
+
+class Outcome(Record):
+    """How a run ended. A run without one is running, or was interrupted and can be resumed."""
+
+    kind: Literal["outcome"] = "outcome"
+    parent_fields: ClassVar[tuple[str, ...]] = ("run", "checkpoint", "report")
+    run: Digest
+    status: Literal["completed", "failed"]
+    checkpoint: Digest | None
+    report: Digest | None
+    error: str | None = None
+
+
+RECORD_TYPES: dict[str, type[Record]] = {
+    record_type.model_fields["kind"].default: record_type
+    for record_type in (DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome)
+}
+
+
+def parse_record(document: dict[str, Any], expected_id: str | None = None) -> Record:
+    """A record from its JSON document. Raises InternalError where the kind is unknown or the id is another."""
+    record_type = RECORD_TYPES.get(str(document.get("kind")))
+    if record_type is None:
+        raise InternalError(
+            f"A stored record has the unknown kind {document.get('kind')!r}.",
+            why="It was probably written by a newer Trainwright.",
+            next_step="Upgrade Trainwright and try again.",
+        )
+    record = record_type.model_validate(document)
+    if expected_id is not None and record.id != expected_id:
+        raise InternalError(
+            f"The stored {record.kind} {expected_id[:12]} is not what its id says.",
+            why=f"Its content has the digest {record.id[:12]}: it was changed after it was written.",
+            next_step="Restore the workspace's ledger from a copy.",
+        )
+    return record

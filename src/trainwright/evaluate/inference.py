@@ -1,0 +1,120 @@
+"""What inference costs: latency and memory of a fresh process that loads one model and answers a set of prompts.
+
+A process of its own, because memory that training once used would otherwise be counted. Run as a module it is that
+process: one JSON request on standard input, one JSON answer on standard output.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainwright.core.errors import ValidationFailed
+from trainwright.core.records import Compute, Frozen, ModelShape
+
+NUM_NEW_TOKENS = 32
+"""Tokens written after each prompt; one latency is the time from the prompt to the last of them."""
+
+
+class InferenceRequest(Frozen):
+    """What the fresh process is to do."""
+
+    checkpoint: str
+    shape: ModelShape
+    compute: Compute
+    prompts: tuple[tuple[int, ...], ...]
+    num_new_tokens: int = NUM_NEW_TOKENS
+
+
+class InferenceCost(Frozen):
+    """What it found: seconds per prompt, tokens written per second, resident memory in bytes (now and peak)."""
+
+    latencies_s: tuple[float, ...]
+    tokens_per_s: float
+    rss_bytes: int
+    peak_rss_bytes: int
+    load_s: float
+
+    def latency_ms(self, percentile: float) -> float:
+        """Latency at a percentile (0 … 100), milliseconds."""
+        return float(np.percentile(self.latencies_s, percentile)) * 1000
+
+
+def measure_inference(
+    checkpoint: Path, shape: ModelShape, compute: Compute, prompts: Sequence[Sequence[int]], timeout_s: float = 600
+) -> InferenceCost:
+    """Start a fresh process and let it answer `prompts` (token ids). Raises ValidationFailed where it does not come back."""
+    request = InferenceRequest(
+        checkpoint=str(checkpoint),
+        shape=shape,
+        compute=compute.for_use(),
+        prompts=tuple(tuple(prompt) for prompt in prompts),
+    )
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-m", "trainwright.evaluate.inference"],
+            input=request.model_dump_json(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValidationFailed(
+            f"Inference did not answer {len(prompts)} prompts within {timeout_s:.0f} s.",
+            next_step="Look at what else the machine is doing, or train a smaller model.",
+        ) from error
+    if finished.returncode != 0:
+        raise ValidationFailed(
+            "The trained model could not be used by a fresh process.",
+            why=finished.stderr.strip().splitlines()[-1] if finished.stderr.strip() else f"exit {finished.returncode}",
+            next_step="Run `trainwright doctor`; if it finds nothing, please report this.",
+        )
+    return InferenceCost.model_validate_json(finished.stdout)
+
+
+def answer_request(request: InferenceRequest) -> InferenceCost:
+    """Load the model and answer each prompt greedily, exactly `num_new_tokens` long, timing each."""
+    import psutil
+
+    from trainwright.backends.catalogue import open_backend
+    from trainwright.evaluate.generation import Decoding, iter_generated
+    from trainwright.store.checkpoints import read_weights
+
+    begun = time.perf_counter()
+    weights = read_weights(Path(request.checkpoint))
+    model = open_backend(request.compute.framework).open_model(request.shape, weights, request.compute)
+    del weights
+    load_s = time.perf_counter() - begun
+    decoding = Decoding(max_tokens=request.num_new_tokens, temperature=0)
+    for _ in iter_generated(model, request.prompts[0], decoding, end=None):  # the first answer pays for warming up
+        pass
+    latencies = []
+    for prompt in request.prompts:
+        begun = time.perf_counter()
+        for _ in iter_generated(model, prompt, decoding, end=None):
+            pass
+        latencies.append(time.perf_counter() - begun)
+    memory = psutil.Process().memory_info()
+    return InferenceCost(
+        latencies_s=tuple(latencies),
+        tokens_per_s=request.num_new_tokens * len(latencies) / sum(latencies),
+        rss_bytes=memory.rss,
+        peak_rss_bytes=_peak_rss_bytes(),
+        load_s=load_s,
+    )
+
+
+def _peak_rss_bytes() -> int:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(answer_request(InferenceRequest.model_validate_json(sys.stdin.read())).model_dump()))

@@ -1,0 +1,223 @@
+"""From a plan to a run: a run folder, a trainer, the loop, and checkpoints that it can go on from after any death."""
+
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from trainwright.backends.catalogue import open_backend
+from trainwright.backends.initial import build_initial_weights
+from trainwright.backends.protocol import Model, Trainer
+from trainwright.core.errors import Interrupted, TokenizerMismatch, TrainwrightError
+from trainwright.core.hashing import canonical_json
+from trainwright.core.records import Measure, Outcome, Plan, Run, TokenSet
+from trainwright.core.seeds import derive_seed
+from trainwright.core.state import Position, TrainingState
+from trainwright.evaluate.generation import Decoding, iter_generated
+from trainwright.evaluate.held_out import Likelihood, measure_likelihood
+from trainwright.pipeline.journal import Journal
+from trainwright.pipeline.prepare import Prepared
+from trainwright.store.checkpoints import read_newest_good, retain, write_checkpoint
+from trainwright.store.run_folder import RunFolder, create_run_folder
+from trainwright.store.shards import TokenReader, open_split
+from trainwright.store.workspace import Workspace
+from trainwright.tokens.tokenizer import TextTokenizer, open_tokenizer
+from trainwright.train.batches import BatchSource
+from trainwright.train.interruption import StopRequest, listen_for_stop
+from trainwright.train.loop import HeldOut, LoopResult, Surroundings, train
+from trainwright.watch.environment import read_environment
+from trainwright.watch.events import EventLog, Sink
+from trainwright.watch.memory import PeakMemory
+
+PACKAGES = ("trainwright", "torch", "numpy", "sentencepiece", "tokenizers", "safetensors", "pydantic", "sqlalchemy")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run whose training is over. `training_peak` is the memory that training took beyond the framework, in bytes."""
+
+    folder: RunFolder
+    run: Run
+    position: Position
+    training_peak: Measure
+
+
+def begin_run(prepared: Prepared, name: str, workspace: Workspace) -> RunFolder:
+    """A new run of a plan: its record, its folder, and what the machine looks like."""
+    environment = read_environment(PACKAGES)
+    run = Run(
+        plan=prepared.plan.id,
+        name=name,
+        started_at=_now(),
+        nonce=uuid.uuid4().hex,
+        environment=workspace.objects.put(canonical_json(environment)),
+    )
+    folder = create_run_folder(workspace.runs, run, prepared.plan, environment)
+    workspace.ledger.put(run)
+    return folder
+
+
+def execute(prepared: Prepared, folder: RunFolder, workspace: Workspace, journal: Journal, sinks: list[Sink]) -> Trained:
+    """Train, or go on training, in `folder` until the plan is fulfilled.
+
+    Raises Interrupted after a checkpoint where it was asked to stop; RunBusy where another process writes this run.
+    """
+    with folder.lock(), journal.phase("training") as phase, listen_for_stop() as stop:
+        run, plan = folder.read_run(), folder.read_plan()
+        trainer = _open_trainer(plan)
+        with PeakMemory() as memory:
+            position, trainer = _go_on(folder, trainer, prepared, journal)
+            with _open_events(folder, position, sinks) as events:
+                if position.step == 0:
+                    events.emit("run-started", _describe_start(plan))
+                result = _train(prepared, folder, workspace, trainer, events, stop, position)
+        if result.interrupted:
+            raise Interrupted(
+                f"Stopped at step {result.position.step} of {plan.training.num_steps}; everything is saved.",
+                why="A stop was asked for.",
+                next_step=f"trainwright resume {run.id[:12]}",
+            )
+        phase.detail = f"{result.position.step:,} steps{', stopped early' * result.stopped_early}"
+    return Trained(folder, run, result.position, Measure(value=max(0, memory.peak_bytes - memory.baseline_bytes), unit="bytes"))
+
+
+def record_failure(run: Run, error: TrainwrightError, workspace: Workspace) -> None:
+    """Put on record that a run ended in an error."""
+    workspace.ledger.put(
+        Outcome(run=run.id, status="failed", checkpoint=None, report=None, error=f"{error.name}: {error.message}")
+    )
+
+
+def measure_split(
+    model: Model, prepared: Prepared, reader: TokenReader, split: str
+) -> Likelihood:
+    """How well `model` predicts a split of the plan's token set."""
+    training = prepared.plan.training
+    end = prepared.tokenizer.special_tokens.end
+    return measure_likelihood(
+        model,
+        reader,
+        num_bytes=prepared.token_set.splits[split].num_bytes,
+        seq_length=training.max_seq_length,
+        batch_size=training.batch_size // training.accumulation,
+        first_context=0 if end is None else end,
+    )
+
+
+def write_samples(
+    model: Model, tokenizer: TextTokenizer, prepared: Prepared, seed: int
+) -> list[tuple[str, str]]:
+    """(prompt, continuation) for each of the plan's fixed prompts."""
+    training = prepared.plan.training
+    end = prepared.tokenizer.special_tokens.end
+    decoding = Decoding(max_tokens=training.sample_tokens, seed=seed)
+    samples = []
+    for prompt in training.sample_prompts:
+        ids = list(iter_generated(model, encode_prompt(tokenizer, prepared, prompt), decoding, end))
+        samples.append((prompt, tokenizer.decode(ids)))
+    return samples
+
+
+def encode_prompt(tokenizer: TextTokenizer, prepared: Prepared, prompt: str) -> list[int]:
+    """A prompt as it stands in training: after the end of the document before it."""
+    end = prepared.tokenizer.special_tokens.end
+    return [*([] if end is None else [end]), *tokenizer.encode(prompt)] or [0]
+
+
+def _open_trainer(plan: Plan) -> Trainer:
+    weights = build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
+    return open_backend(plan.compute.framework).open_trainer(plan.model, weights, plan.compute, plan.training)
+
+
+def _go_on(
+    folder: RunFolder, trainer: Trainer, prepared: Prepared, journal: Journal
+) -> tuple[Position, Trainer]:
+    """Bring the trainer to the newest good checkpoint, or leave it at the start where none was ever written."""
+    content, problems = read_newest_good(folder.checkpoints_path)
+    for problem in problems:
+        said = f"the checkpoint of step {problem.step} is damaged and was set aside as {problem.set_aside.name}"
+        journal.screen.announce(f"{said}: {problem.error.why}")
+        folder.append_attempt({"at": _now(), "problem": said, "why": problem.error.why})
+    folder.append_attempt({"at": _now(), "from_step": content.position.step if content else 0, "process": os.getpid()})
+    if content is None:
+        return Position.start(), trainer
+    if content.fingerprint != prepared.token_set.tokenizer_fingerprint:
+        raise TokenizerMismatch(
+            "The checkpoint was trained with another tokenizer than the token set was made with.",
+            why=f"{content.fingerprint[:12]} is not {prepared.token_set.tokenizer_fingerprint[:12]}.",
+            next_step="Resume in the workspace in which the run was begun.",
+        )
+    trainer.load_state(content.state)
+    journal.screen.announce(f"going on from the checkpoint at step {content.position.step:,}")
+    return content.position, trainer
+
+
+def _open_events(folder: RunFolder, position: Position, sinks: list[Sink]) -> EventLog:
+    """The event stream, cut back to what had happened by `position`."""
+    return EventLog.open(folder.events_path, keep=position.num_events, sinks=sinks)
+
+
+def _train(
+    prepared: Prepared,
+    folder: RunFolder,
+    workspace: Workspace,
+    trainer: Trainer,
+    events: EventLog,
+    stop: StopRequest,
+    position: Position,
+) -> LoopResult:
+    plan = prepared.plan
+    training = plan.training
+    tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
+    held_out = open_reader(prepared.token_set, "validation", workspace)
+    batches = BatchSource(
+        open_reader(prepared.token_set, "train", workspace),
+        seed=plan.seed,
+        batch_size=training.batch_size,
+        accumulation=training.accumulation,
+        seq_length=training.max_seq_length,
+    )
+
+    def validate() -> HeldOut:
+        likelihood = measure_split(trainer, prepared, held_out, "validation")
+        return HeldOut(likelihood.val_loss, likelihood.perplexity, likelihood.bits_per_byte, likelihood.accuracy)
+
+    def save(state: TrainingState, position: Position) -> str:
+        events.sync()
+        checkpoint = write_checkpoint(
+            folder.checkpoints_path,
+            run_id=folder.read_run().id,
+            fingerprint=prepared.token_set.tokenizer_fingerprint,
+            state=state,
+            position=position,
+        )
+        workspace.ledger.put(checkpoint)
+        retain(folder.checkpoints_path, training.keep_last, {position.best_step} if position.best_step else set())
+        return checkpoint.weights
+
+    around = Surroundings(
+        events=events,
+        validate=validate,
+        write_samples=lambda step: write_samples(trainer, tokenizer, prepared, derive_seed(plan.seed, "sample", step)),
+        save=save,
+        should_stop=lambda: stop.is_made,
+    )
+    return train(plan, trainer, batches, around, position)
+
+
+def open_reader(token_set: TokenSet, split: str, workspace: Workspace) -> TokenReader:
+    """A split's tokens, memory-mapped and verified."""
+    return open_split(token_set.splits[split], token_set.dtype, workspace.objects)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _describe_start(plan: Plan) -> dict[str, Any]:
+    return {
+        "plan": plan.id,
+        "num_steps": plan.training.num_steps,
+        "num_parameters": plan.model.num_parameters,
+    }

@@ -1,0 +1,188 @@
+"""What is already there: runs and how they stand, their records, and where anything came from."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trainwright.core.errors import ObjectDamaged, UnknownRef
+from trainwright.core.records import Checkpoint, Outcome, Report, Run
+from trainwright.pipeline.publish import list_artefacts
+from trainwright.store.checkpoints import list_checkpoints
+from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
+from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
+from trainwright.store.workspace import Workspace
+from trainwright.watch.events import iter_events
+
+PAGE = 1000
+Status = Literal["running", "interrupted", "completed", "failed"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run stands. `step` is the last step on record; `val_loss` and `bits_per_byte` are the last ones measured."""
+
+    run: Run
+    status: Status
+    folder: RunFolder
+    step: int
+    num_steps: int
+    bits_per_byte: float | None
+    outcome: Outcome | None
+
+    def as_document(self) -> dict[str, Any]:
+        """One row of `runs list --json`."""
+        return {
+            "run_id": self.run.id,
+            "name": self.run.name,
+            "status": self.status,
+            "started_at": self.run.started_at,
+            "plan_id": self.run.plan,
+            "step": self.step,
+            "num_steps": self.num_steps,
+            "bits_per_byte": self.bits_per_byte,
+            "run_dir": str(self.folder.path.resolve()),
+        }
+
+
+def find_runs(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
+    """Runs of a plan, or all, newest first."""
+    ledger = workspace.ledger
+    if plan_id is not None:
+        children = (ledger.get(child_id) for _, child_id in ledger.children(plan_id))
+        return sorted((run for run in children if isinstance(run, Run)), key=lambda run: run.started_at, reverse=True)
+    runs: list[Run] = []
+    while page := [stored.record for stored in ledger.find("run", PAGE, after=runs[-1].id if runs else None)]:
+        runs += [run for run in page if isinstance(run, Run)]
+    return runs
+
+
+def outcome_of(run: Run, workspace: Workspace) -> Outcome | None:
+    """How the run ended, or None while it has not."""
+    for role, child_id in workspace.ledger.children(run.id):
+        child = workspace.ledger.get(child_id) if role == "run" else None
+        if isinstance(child, Outcome):
+            return child
+    return None
+
+
+def is_finished(run: Run, workspace: Workspace) -> bool:
+    """Whether there is nothing to go on with: it ended, or another process is running it, or its folder is gone."""
+    if outcome_of(run, workspace) is not None:
+        return True
+    try:
+        return workspace.find_run_folder(run.id).is_locked()
+    except UnknownRef:
+        return True
+
+
+def read_state(run: Run, workspace: Workspace) -> RunState:
+    """How a run stands, from its folder and the ledger."""
+    folder = workspace.find_run_folder(run.id)
+    outcome = outcome_of(run, workspace)
+    step, bits_per_byte = 0, None
+    if folder.events_path.exists():
+        for event in iter_events(folder.events_path):
+            step = event.get("step", step)
+            bits_per_byte = event.get("bits_per_byte", bits_per_byte)
+    report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
+    if isinstance(report, Report):
+        bits_per_byte = report.metrics["bits_per_byte"].value
+    return RunState(
+        run, _status(outcome, folder), folder, step, folder.read_plan().training.num_steps, bits_per_byte, outcome
+    )
+
+
+def list_states(workspace: Workspace, limit: int, after: str | None = None) -> tuple[list[RunState], str | None]:
+    """A page of runs, newest first, and the id to ask for the next page with (None on the last one).
+
+    A run whose folder was removed is left out: nothing can be said about it.
+    """
+    runs = find_runs(workspace)
+    if after is not None:
+        last_id = workspace.ledger.resolve(after)
+        runs = runs[[run.id for run in runs].index(last_id) + 1 :]
+    kept = {folder.path.name.rpartition("-")[2] for folder in workspace.iter_run_folders()}
+    present = [run for run in runs if run.id[:NUM_ID_DIGITS] in kept]
+    page = present[:limit]
+    return [read_state(run, workspace) for run in page], page[-1].id if len(present) > limit else None
+
+
+def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
+    """Everything about a run: what `runs show --json` prints."""
+    run = find_run(ref, workspace)
+    state = read_state(run, workspace)
+    folder = state.folder
+    metrics = json.loads(folder.metrics_path.read_bytes()) if folder.metrics_path.exists() else {}
+    checkpoints = list_run_checkpoints(folder, workspace)
+    outcome = state.outcome
+    best = workspace.ledger.get(outcome.checkpoint) if outcome is not None and outcome.checkpoint else None
+    report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
+    return {
+        **state.as_document(),
+        "error": None if outcome is None else outcome.error,
+        "weights_digest": best.weights if isinstance(best, Checkpoint) else None,
+        "final_metrics": metrics.get("final_metrics"),
+        "checks": [check.model_dump() for check in report.checks] if isinstance(report, Report) else [],
+        "phases": metrics.get("phases", []),
+        "artefacts": list_artefacts(folder, Path(checkpoints[-1]["path"])) if checkpoints else {},
+        "plan": folder.read_plan().model_dump(mode="json"),
+        "environment": folder.read_environment(),
+        "checkpoints": checkpoints,
+    }
+
+
+def find_run(ref: str, workspace: Workspace) -> Run:
+    """The run that `ref` names: by its id, or by a ref to one of its checkpoints. Raises UnknownRef, AmbiguousRef."""
+    record = workspace.ledger.get(workspace.ledger.resolve(ref))
+    if isinstance(record, Checkpoint):
+        record = workspace.ledger.get(record.run)
+    if not isinstance(record, Run):
+        raise UnknownRef(
+            f"{ref} does not name a run.", why=f"It names a {record.kind}.", next_step="`trainwright runs list` shows the runs."
+        )
+    return record
+
+
+def describe_lineage(ref: str, workspace: Workspace, *, check: bool) -> dict[str, Any]:
+    """A record's ancestors and descendants: nodes, edges and a text tree; with `check`, what does not hash as it should."""
+    record_id = workspace.ledger.resolve(ref)
+    lineage = trace_lineage(workspace.ledger, record_id)
+    findings = check_lineage(workspace.ledger, workspace.objects, workspace.runs, record_id) if check else None
+    return {
+        "record_id": record_id,
+        "nodes": [asdict(node) for node in lineage.nodes.values()],
+        "edges": [asdict(edge) for edge in lineage.edges],
+        "tree": render_tree(lineage),
+        "findings": None if findings is None else [asdict(finding) for finding in findings],
+    }
+
+
+def require_sound(document: dict[str, Any]) -> None:
+    """Raises ObjectDamaged where a checked lineage has findings."""
+    if document["findings"]:
+        raise ObjectDamaged(
+            f"{len(document['findings'])} of the things that these records name are not what they were.",
+            why="; ".join(f"{found['name']} is {found['problem']}: {found['why']}" for found in document["findings"]),
+            next_step="Restore them from a copy, or make them again from their plan.",
+        )
+
+
+def list_run_checkpoints(folder: RunFolder, workspace: Workspace) -> list[dict[str, Any]]:
+    """[{step, path, digest}] of what is kept, oldest first. `digest` is that of the weights."""
+    run_id = folder.read_run().id
+    digests = {
+        record.step: record.weights
+        for _, child_id in workspace.ledger.children(run_id)
+        if isinstance(record := workspace.ledger.get(child_id), Checkpoint)
+    }
+    return [
+        {"step": step, "path": str(path.resolve()), "digest": digests.get(step)}
+        for step, path in list_checkpoints(folder.checkpoints_path)
+    ]
+
+
+def _status(outcome: Outcome | None, folder: RunFolder) -> Status:
+    if outcome is not None:
+        return outcome.status
+    return "running" if folder.is_locked() else "interrupted"

@@ -1,0 +1,274 @@
+"""From a manifest to a plan: read the text, cut it into tokens, settle every number. Whatever is already there is reused."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from trainwright.backends.catalogue import require_supported
+from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_framework
+from trainwright.backends.measure import Speed
+from trainwright.core.errors import DatasetMissing, TokenizerMissing
+from trainwright.core.hashing import digest_json
+from trainwright.core.manifest import DataSection, Manifest
+from trainwright.core.plan import (
+    Pace,
+    build_plan,
+    resolve_num_steps,
+    resolve_shape,
+    resolve_training,
+)
+from trainwright.core.records import (
+    DatasetVersion,
+    ModelShape,
+    Plan,
+    Record,
+    Tokenizer,
+    TokenSet,
+    TrainingPlan,
+)
+from trainwright.data.dataset import build_dataset, compute_dataset_key, read_documents
+from trainwright.data.sources import locate_source
+from trainwright.pipeline.journal import Journal, OpenPhase
+from trainwright.prerequisites import (
+    Finding,
+    check_device,
+    check_disk,
+    check_memory,
+    check_packages,
+    check_python,
+    check_writable,
+    estimate_footprint,
+    require_all,
+)
+from trainwright.store.workspace import Workspace
+from trainwright.tokens.huggingface import import_tokenizer
+from trainwright.tokens.token_set import build_token_set
+from trainwright.tokens.tokenizer import open_tokenizer
+from trainwright.tokens.training import train_tokenizer
+from trainwright.train.batches import count_windows
+from trainwright.watch.environment import describe_machine
+
+
+R = TypeVar("R", bound=Record)
+
+TOKENS_SEMANTICS = 1
+"""Grows when the same text and settings would give another tokenizer or other tokens."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan and the records it stands on. `choice` is how its compute was settled (None where the plan was only read)."""
+
+    dataset: DatasetVersion
+    tokenizer: Tokenizer
+    token_set: TokenSet
+    plan: Plan
+    choice: Choice | None
+
+
+def prepare(
+    manifest: Manifest,
+    workspace: Workspace,
+    journal: Journal,
+    *,
+    skip_corpus: bool = False,
+    skip_tokenizer: bool = False,
+) -> Prepared:
+    """Prerequisites → data → tokenizer → plan."""
+    with journal.phase("prerequisites") as phase:
+        findings = check_prerequisites(manifest, workspace)
+        require_all(findings)
+        phase.detail = f"{len(findings)} checks passed"
+    with journal.phase("data") as phase:
+        dataset = prepare_dataset(manifest, workspace, journal, phase, skip=skip_corpus)
+    with journal.phase("tokenizer") as phase:
+        tokenizer, token_set = prepare_tokens(manifest, dataset, workspace, phase, skip=skip_tokenizer)
+    with journal.phase("plan") as phase:
+        plan, choice = prepare_plan(manifest, token_set, workspace)
+        require_all(check_footprint(plan.model, plan.training, workspace))
+        workspace.ledger.put(plan)
+        compute = plan.compute
+        phase.detail = (
+            f"{plan.model.num_parameters:,} weights, {plan.training.num_steps:,} steps on {compute.framework} "
+            f"{compute.dtype}{', compiled' if compute.compile else ''} ({choice.reason})"
+        )
+    return Prepared(dataset, tokenizer, token_set, plan, choice)
+
+
+def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:
+    """The records that a stored plan stands on."""
+    token_set = _typed(workspace.ledger.get(plan.token_set), TokenSet)
+    return Prepared(
+        _typed(workspace.ledger.get(token_set.dataset), DatasetVersion),
+        _typed(workspace.ledger.get(token_set.tokenizer), Tokenizer),
+        token_set,
+        plan,
+        None,
+    )
+
+
+def check_prerequisites(manifest: Manifest, workspace: Workspace) -> list[Finding]:
+    """Every row of stage zero for this manifest. The estimate takes the vocabulary as asked for; the plan settles it."""
+    framework = choose_framework(manifest.compute.framework)
+    device = choose_device(framework, manifest.compute.device)
+    vocab_size = 4096 if manifest.tokenizer.vocab_size == "auto" else manifest.tokenizer.vocab_size
+    shape = resolve_shape(manifest, vocab_size)
+    training = resolve_training(manifest.train, num_windows=1, num_steps=1)
+    return [
+        check_python(),
+        *check_packages(),
+        check_writable(workspace.root),
+        check_device(framework, device, wanted=True),
+        *check_footprint(shape, training, workspace),
+    ]
+
+
+def check_footprint(shape: ModelShape, training: TrainingPlan, workspace: Workspace) -> list[Finding]:
+    """Disk and memory for this model and batch."""
+    footprint = estimate_footprint(shape, training)
+    return [check_disk(workspace.root, footprint.disk_bytes), check_memory(footprint.memory_bytes)]
+
+
+def prepare_dataset(
+    manifest: Manifest, workspace: Workspace, journal: Journal, phase: OpenPhase, *, skip: bool
+) -> DatasetVersion:
+    """The dataset version that the manifest describes: the one that is there if no byte of its source changed."""
+    section = manifest.data
+    if skip:
+        dataset = _recall_dataset(section, workspace)
+        phase.reuse()
+    else:
+        located = locate_source(section, downloads=workspace.downloads, on_progress=journal.screen.show_progress)
+        for note in located.notes:
+            journal.screen.announce(note)
+        key = compute_dataset_key(located, section)
+        known = _recall(workspace, key, DatasetVersion)
+        if known is not None:
+            dataset = known
+            phase.reuse()
+        else:
+            dataset = build_dataset(located, section, workspace.objects, on_progress=journal.screen.show_progress)
+            workspace.ledger.put(dataset)
+            workspace.ledger.remember(key, dataset.id)
+    workspace.ledger.remember(_newest_dataset_key(section), dataset.id)
+    train = dataset.splits["train"]
+    validation = dataset.splits["validation"]
+    phase.detail = (
+        f"{train.num_documents:,} training and {validation.num_documents:,} held-out documents, "
+        f"{(train.num_bytes + validation.num_bytes) / 1e6:.2f} MB of {section.corpus}"
+    )
+    if dataset.num_dropped_duplicates:
+        phase.detail += f", {dataset.num_dropped_duplicates:,} duplicates of held-out text dropped"
+    return dataset
+
+
+def prepare_tokens(
+    manifest: Manifest, dataset: DatasetVersion, workspace: Workspace, phase: OpenPhase, *, skip: bool
+) -> tuple[Tokenizer, TokenSet]:
+    """The tokenizer for this dataset, and the dataset as tokens."""
+    section = manifest.tokenizer
+    settings = {"stage": "tokenizer", "semantics": TOKENS_SEMANTICS, "section": section.model_dump()}
+    key = digest_json({**settings, "train": dataset.splits["train"].documents})
+    tokenizer = None if section.path else _recall(workspace, key, Tokenizer)
+    if tokenizer is None and skip:
+        raise TokenizerMissing(
+            "There is no tokenizer for this corpus and these settings in the workspace.",
+            why="--skip-tokenizer reuses one and never trains it.",
+            next_step="Leave --skip-tokenizer out once.",
+        )
+    reused = tokenizer is not None
+    if tokenizer is None:
+        if section.path:
+            tokenizer = import_tokenizer(Path(section.path), workspace.objects)
+        else:
+            tokenizer = train_tokenizer(
+                section, dataset, lambda: read_documents(dataset, "train", workspace.objects), workspace.objects
+            )
+        workspace.ledger.put(tokenizer)
+        workspace.ledger.remember(key, tokenizer.id)
+
+    key = digest_json(
+        {"stage": "tokens", "semantics": TOKENS_SEMANTICS, "dataset": dataset.id, "tokenizer": tokenizer.id}
+    )
+    token_set = _recall(workspace, key, TokenSet)
+    if token_set is None:
+        token_set = build_token_set(
+            dataset,
+            tokenizer,
+            open_tokenizer(tokenizer, workspace.objects),
+            lambda split: read_documents(dataset, split, workspace.objects),
+            workspace.objects,
+        )
+        workspace.ledger.put(token_set)
+        workspace.ledger.remember(key, token_set.id)
+    elif reused:
+        phase.reuse()
+    phase.detail = (
+        f"{tokenizer.algorithm}, {tokenizer.vocab_size:,} pieces, {token_set.splits['train'].num_tokens:,} training tokens"
+    )
+    return tokenizer, token_set
+
+
+def prepare_plan(manifest: Manifest, token_set: TokenSet, workspace: Workspace) -> tuple[Plan, Choice]:
+    """Settle every number. A time budget becomes steps here, from the measured pace."""
+    train = manifest.train
+    shape = resolve_shape(manifest, token_set.vocab_size)
+    num_windows = count_windows(token_set.splits["train"].num_tokens, train.max_seq_length)
+    is_timed = train.time_budget_s is not None
+    draft = resolve_training(
+        train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None)
+    )
+    choice = choose_compute(
+        manifest.compute,
+        shape,
+        draft,
+        machine=describe_machine(),
+        memory=Memory(workspace.read_measurement, workspace.write_measurement),
+        time_budget_s=train.time_budget_s,
+    )
+    training = draft
+    if is_timed:
+        pace = _pace(choice.speed, token_set, train.batch_size, train.max_seq_length)
+        training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
+    require_supported(choice.compute, training.optimizer)
+    return build_plan(manifest, token_set, shape, training, choice.compute), choice
+
+
+def _pace(speed: Speed | None, token_set: TokenSet, batch_size: int, seq_length: int) -> Pace:
+    if speed is None or speed.step_s is None or speed.start_s is None or speed.score_s is None:
+        raise ValueError("a time budget is always measured")
+    num_batches = -(-token_set.splits["validation"].num_tokens // (batch_size * seq_length))
+    return Pace(start_s=speed.start_s, step_s=speed.step_s, validation_s=num_batches * speed.score_s)
+
+
+def _what_matters(section: DataSection) -> dict[str, object]:
+    """The settings that a dataset depends on. Where its bytes came from, and how often, is not among them."""
+    return section.model_dump(exclude={"refresh", "sha256"})
+
+
+def _newest_dataset_key(section: DataSection) -> str:
+    return digest_json({"stage": "newest-data", "section": _what_matters(section)})
+
+
+def _recall_dataset(section: DataSection, workspace: Workspace) -> DatasetVersion:
+    dataset = _recall(workspace, _newest_dataset_key(section), DatasetVersion)
+    if dataset is None:
+        raise DatasetMissing(
+            f"There is no dataset made from {section.corpus} in the workspace {workspace.root}.",
+            why="--skip-corpus reuses one and never reads the source.",
+            next_step="Leave --skip-corpus out once.",
+        )
+    return dataset
+
+
+def _recall(workspace: Workspace, key: str, record_type: type[R]) -> R | None:
+    record_id = workspace.ledger.recall(key)
+    return None if record_id is None else _typed(workspace.ledger.get(record_id), record_type)
+
+
+def _typed(record: Record, record_type: type[R]) -> R:
+    if not isinstance(record, record_type):
+        raise TypeError(f"{record.id} is a {record.kind}, not a {record_type.__name__}")
+    return record
+
+

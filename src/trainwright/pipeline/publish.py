@@ -1,0 +1,191 @@
+"""What a person takes away: metrics, report and plot in the run folder, a ref to the model, and plain files elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+from trainwright.backends.choice import Choice
+from trainwright.core.durable import write_file, write_folder
+from trainwright.core.errors import OutputExists
+from trainwright.core.records import Checkpoint, Outcome, Report, Run
+from trainwright.data.dataset import read_documents
+from trainwright.pipeline.journal import Journal
+from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.validate import MODEL_FILE, failed_checks
+from trainwright.store.checkpoints import read_weights
+from trainwright.store.huggingface import write_huggingface_folder
+from trainwright.store.lineage import render_tree, trace_lineage
+from trainwright.store.run_folder import RunFolder
+from trainwright.store.workspace import Workspace
+from trainwright.watch.events import iter_events
+from trainwright.watch.metrics_file import build_training_metrics, write_training_metrics
+from trainwright.watch.plots import write_loss_png
+from trainwright.watch.report import Command, render_report
+
+
+def require_free(output_dir: Path | None, *, overwrite: bool) -> None:
+    """Raises OutputExists, before anything is begun, where the output folder already holds something."""
+    if output_dir is None or overwrite:
+        return
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise OutputExists(
+            f"The output folder {output_dir} is there already and is not empty.",
+            why="Nothing of yours is overwritten unasked.",
+            next_step="Choose another --output-dir, or add --overwrite to replace it.",
+        )
+
+
+def record_outcome(
+    run: Run, checkpoint: Checkpoint, report: Report, workspace: Workspace
+) -> Outcome:
+    """Put the run's end on record, and let `name@latest` name its model."""
+    outcome = Outcome(run=run.id, status="completed", checkpoint=checkpoint.id, report=report.id)
+    workspace.ledger.put(outcome)
+    ref = f"{run.name}@latest"
+    before = workspace.ledger.read_ref(ref)
+    if before != checkpoint.id:
+        workspace.ledger.move_ref(ref, checkpoint.id, expected=before, who="trainwright run", why=f"run {run.id[:12]} completed")
+    return outcome
+
+
+def write_run_files(
+    prepared: Prepared,
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    report: Report,
+    workspace: Workspace,
+    journal: Journal,
+) -> dict[str, Any]:
+    """training_metrics.json, report.html and loss.png in the run folder. Returns the metrics document."""
+    run, environment = folder.read_run(), folder.read_environment()
+    events = list(iter_events(folder.events_path))
+    metrics = build_training_metrics(
+        run=run,
+        plan=prepared.plan,
+        environment=environment,
+        events=events,
+        phases=journal.phases,
+        checks=report.checks,
+        metrics=report.metrics,
+    )
+    write_training_metrics(folder.metrics_path, metrics)
+    write_loss_png(folder.loss_path, events)
+    html = render_report(
+        run=run,
+        plan=prepared.plan,
+        status="completed",
+        dataset=prepared.dataset,
+        tokenizer=prepared.tokenizer,
+        token_set=prepared.token_set,
+        report=report,
+        events=events,
+        environment=environment,
+        metrics=metrics,
+        lineage=render_tree(trace_lineage(workspace.ledger, checkpoint.id)),
+        choice=read_choice(folder),
+        commands=_list_commands(run, prepared),
+    )
+    write_file(folder.report_path, html.encode())
+    return metrics
+
+
+def write_choice(folder: RunFolder, prepared: Prepared) -> None:
+    """Keep how the compute was chosen beside the plan, for the report."""
+    if prepared.choice is not None:
+        write_file(_choice_path(folder), prepared.choice.model_dump_json(indent=2).encode())
+
+
+def read_choice(folder: RunFolder) -> dict[str, Any] | None:
+    """How the compute was chosen, as the report shows it; None where nothing was chosen."""
+    path = _choice_path(folder)
+    if not path.exists():
+        return None
+    choice = Choice.model_validate_json(path.read_bytes())
+    candidates = [
+        {
+            "dtype": speed.compute.dtype,
+            "compiled": speed.compute.compile,
+            "start_s": speed.start_s,
+            "step_s": speed.step_s,
+            "why_not": speed.problem,
+            "chosen": speed.compute == choice.compute,
+        }
+        for speed in choice.candidates
+    ]
+    return {"why": f"{choice.reason}, on {choice.device_name}", "candidates": candidates}
+
+
+def export_huggingface(
+    prepared: Prepared, checkpoint_path: Path, output_dir: Path, workspace: Workspace, *, overwrite: bool
+) -> list[Path]:
+    """A folder that opens in `transformers`: weights, configuration, tokenizer. Whole or not at all."""
+    with write_folder(output_dir, replace=overwrite) as folder:
+        _write_model(prepared, checkpoint_path, folder, workspace)
+    return sorted(output_dir.iterdir())
+
+
+def write_output_dir(
+    prepared: Prepared, folder: RunFolder, checkpoint_path: Path, output_dir: Path, workspace: Workspace, *, overwrite: bool
+) -> dict[str, str]:
+    """The plain artefacts, whole or not at all: {name: path}."""
+    require_free(output_dir, overwrite=overwrite)
+    with write_folder(output_dir, replace=overwrite) as target:
+        _write_model(prepared, checkpoint_path, target, workspace)
+        for path in (folder.metrics_path, folder.report_path, folder.loss_path):
+            (target / path.name).write_bytes(path.read_bytes())
+        with (target / "corpus.txt").open("w", encoding="utf-8") as corpus:
+            for split in prepared.dataset.splits:
+                for text in read_documents(prepared.dataset, split, workspace.objects):
+                    corpus.write(text if text.endswith("\n") else text + "\n")
+    return {path.name: str(path.resolve()) for path in sorted(output_dir.iterdir())}
+
+
+def list_artefacts(folder: RunFolder, checkpoint_path: Path) -> dict[str, str]:
+    """What a run left in its own folder: {name: path}."""
+    paths = {
+        MODEL_FILE: checkpoint_path / MODEL_FILE,
+        "plan.json": folder.plan_path,
+        "environment.json": folder.environment_path,
+        "events.jsonl": folder.events_path,
+        "training_metrics.json": folder.metrics_path,
+        "report.html": folder.report_path,
+        "loss.png": folder.loss_path,
+    }
+    return {name: str(path.resolve()) for name, path in paths.items() if path.exists()}
+
+
+def describe_failures(report: Report) -> str:
+    """The rows that failed, in one line."""
+    return "; ".join(
+        f"{check.name}: {check.measured.value:,.1f} {check.measured.unit}, limit {check.limit:,.1f}"
+        if check.measured.value is not None and check.limit is not None
+        else check.name
+        for check in failed_checks(report)
+    )
+
+
+def _list_commands(run: Run, prepared: Prepared) -> list[Command]:
+    """What to type to see, use and repeat this run."""
+    return [
+        Command(purpose="let it write", command=f'trainwright generate {run.name}@latest "…"'),
+        Command(purpose="every figure of the run", command=f"trainwright runs show {run.id[:12]} --json"),
+        Command(purpose="where it came from, re-hashed", command=f"trainwright lineage {run.id[:12]} --check"),
+        Command(
+            purpose="the same plan again: the same weights on this class of machine",
+            command=f"trainwright run --corpus {prepared.dataset.source} --retrain …",
+        ),
+    ]
+
+
+def _write_model(prepared: Prepared, checkpoint_path: Path, folder: Path, workspace: Workspace) -> None:
+    write_huggingface_folder(
+        folder,
+        shape=prepared.plan.model,
+        weights=read_weights(checkpoint_path),
+        tokenizer_files={name: workspace.objects.get(digest) for name, digest in prepared.tokenizer.files.items()},
+        special_tokens=prepared.tokenizer.special_tokens,
+        max_seq_length=prepared.plan.training.max_seq_length,
+    )
+
+
+def _choice_path(folder: RunFolder) -> Path:
+    return folder.path / "choice.json"

@@ -1,0 +1,177 @@
+"""The whole job: prepare → execute → validate → publish. `trainwright run` and `trainwright resume` are these functions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainwright.core.errors import BudgetExceeded, NothingToResume, NonFiniteLoss, ValidationFailed
+from trainwright.core.manifest import Manifest
+from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
+from trainwright.pipeline.execute import begin_run, execute, record_failure
+from trainwright.pipeline.inspect import find_runs, is_finished, outcome_of
+from trainwright.pipeline.journal import Journal
+from trainwright.pipeline.prepare import Prepared, load_prepared, prepare
+from trainwright.pipeline.publish import (
+    describe_failures,
+    list_artefacts,
+    record_outcome,
+    require_free,
+    write_choice,
+    write_output_dir,
+    write_run_files,
+)
+from trainwright.pipeline.validate import failed_checks, read_best, validate
+from trainwright.store.run_folder import RunFolder
+from trainwright.store.workspace import Workspace
+from trainwright.watch.events import Sink
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command asks for beside the manifest."""
+
+    output_dir: Path | None = None
+    overwrite: bool = False
+    skip_corpus: bool = False
+    skip_tokenizer: bool = False
+    resume: bool = False
+    retrain: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is over: its records, where its files are, and what was reused to get there."""
+
+    run: Run
+    prepared: Prepared
+    folder: RunFolder
+    checkpoint: Checkpoint
+    report: Report
+    metrics: dict[str, Any]
+    artefacts: dict[str, str]
+    reused: list[str]
+
+    @property
+    def failed_checks(self) -> list[Check]:
+        """Rows of the validation table that did not pass."""
+        return failed_checks(self.report)
+
+
+def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
+    """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
+    require_free(options.output_dir, overwrite=options.overwrite)
+    prepared = prepare(
+        manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
+    )
+    folder = _folder_to_use(prepared, manifest, workspace, journal, options)
+    return _fulfil(prepared, folder, workspace, journal, sinks, options)
+
+
+def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
+    """Go on with a run that did not end; without an id, with the newest one in the workspace."""
+    require_free(options.output_dir, overwrite=options.overwrite)
+    if run_id is None:
+        unfinished = [run for run in find_runs(workspace) if not is_finished(run, workspace)]
+        if not unfinished:
+            raise NothingToResume(
+                f"There is no unfinished run in {workspace.root}.", next_step="trainwright runs list shows what is there."
+            )
+        run_id = unfinished[0].id
+    folder = workspace.find_run_folder(run_id)
+    return _fulfil(load_prepared(workspace, folder.read_plan()), folder, workspace, journal, sinks, options)
+
+
+def _folder_to_use(
+    prepared: Prepared, manifest: Manifest, workspace: Workspace, journal: Journal, options: Options
+) -> RunFolder:
+    """The run to work in: the one that fulfilled this plan, the newest unfinished one, or a new one."""
+    runs = find_runs(workspace, plan_id=prepared.plan.id)
+    unfinished = [run for run in runs if not is_finished(run, workspace)]
+    if options.resume:
+        if unfinished:
+            return workspace.find_run_folder(unfinished[0].id)
+        journal.screen.announce("there is no unfinished run of this plan to resume")
+    if not options.retrain:
+        completed = [run for run in runs if (end := outcome_of(run, workspace)) and end.status == "completed"]
+        if completed:
+            return workspace.find_run_folder(completed[0].id)
+    if unfinished and not options.resume:
+        journal.screen.announce(
+            f"an unfinished run of this plan is there ({unfinished[0].id[:12]}); --resume would go on with it"
+        )
+    folder = begin_run(prepared, manifest.name or _name_of(manifest.data.corpus), workspace)
+    write_choice(folder, prepared)
+    return folder
+
+
+def _fulfil(
+    prepared: Prepared, folder: RunFolder, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options
+) -> Finished:
+    """Train what is left, validate, publish; raises what the checks found only after everything is written."""
+    run = folder.read_run()
+    end = outcome_of(run, workspace)
+    if end is not None and end.status == "completed":
+        finished = _reuse(prepared, folder, run, end, workspace, journal)
+    else:
+        try:
+            trained = execute(prepared, folder, workspace, journal, sinks)
+        except NonFiniteLoss as error:
+            record_failure(run, error, workspace)
+            raise
+        report, checkpoint, path = validate(prepared, trained, workspace, journal)
+        record_outcome(run, checkpoint, report, workspace)
+        metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal)
+        finished = Finished(
+            run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal.reused
+        )
+    if options.output_dir is not None:
+        path, _ = read_best(folder, finished.checkpoint.step)
+        finished.artefacts.update(
+            write_output_dir(prepared, folder, path, options.output_dir, workspace, overwrite=options.overwrite)
+        )
+    return finished
+
+
+def require_passed(finished: Finished) -> None:
+    """Raises ValidationFailed or BudgetExceeded, naming the rows, where a check of a finished run did not pass."""
+    failed = finished.failed_checks
+    if not failed:
+        return
+    is_quality = any(check.measured.unit == "nats/token" for check in failed)
+    raise (ValidationFailed if is_quality else BudgetExceeded)(
+        f"{len(failed)} of {len(finished.report.checks)} checks failed: {describe_failures(finished.report)}.",
+        why=f"The run is complete and kept in {finished.folder.path}; its report shows every row.",
+        next_step="Train longer, or a smaller model; or change the budget in the manifest (budgets.…=null for none).",
+    )
+
+
+def _reuse(
+    prepared: Prepared, folder: RunFolder, run: Run, end: Outcome, workspace: Workspace, journal: Journal
+) -> Finished:
+    """A run that already fulfilled the plan, its checkpoint verified."""
+    with journal.phase("training") as phase:
+        phase.reuse()
+        checkpoint = workspace.ledger.get(str(end.checkpoint))
+        report = workspace.ledger.get(str(end.report))
+        if not isinstance(checkpoint, Checkpoint) or not isinstance(report, Report):
+            raise TypeError(f"outcome {end.id} does not name a checkpoint and a report")
+        path, _ = read_best(folder, checkpoint.step)
+        phase.detail = f"this plan was fulfilled by run {run.id[:12]}; --retrain trains it again"
+    metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal) if not (
+        folder.metrics_path.exists()
+    ) else _read_metrics(folder)
+    return Finished(run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal.reused)
+
+
+def _read_metrics(folder: RunFolder) -> dict[str, Any]:
+    import json
+
+    document: dict[str, Any] = json.loads(folder.metrics_path.read_bytes())
+    return document
+
+
+def _name_of(corpus: str) -> str:
+    """A name for what is trained on `corpus`: "builtin:stories" → stories, "books/emma.txt" → emma."""
+    last = corpus.rstrip("/*").replace(":", "/").rsplit("/", 1)[-1].split(".", 1)[0]
+    kept = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in last).strip("-_")
+    return kept[:64] or "model"

@@ -1,0 +1,98 @@
+"""What a trained model is for: writing text, and leaving for somewhere else."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainwright.backends.catalogue import open_backend
+from trainwright.core.errors import UnknownRef
+from trainwright.core.records import Checkpoint, Run
+from trainwright.core.seeds import derive_seed
+from trainwright.evaluate.generation import Decoding, iter_generated
+from trainwright.pipeline.execute import encode_prompt
+from trainwright.pipeline.inspect import outcome_of
+from trainwright.pipeline.prepare import Prepared, load_prepared
+from trainwright.pipeline.publish import export_huggingface, require_free
+from trainwright.pipeline.validate import read_best
+from trainwright.store.checkpoints import list_checkpoints, read_weights
+from trainwright.store.run_folder import RunFolder
+from trainwright.store.workspace import Workspace
+from trainwright.tokens.tokenizer import open_tokenizer
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A checkpoint and everything it came from."""
+
+    run: Run
+    prepared: Prepared
+    folder: RunFolder
+    step: int
+    path: Path
+
+
+def find_model(ref: str, workspace: Workspace) -> TrainedModel:
+    """The model that `ref` names: `name@latest`, a run (its best checkpoint), RUN@STEP, or a checkpoint's id.
+
+    Raises UnknownRef or AmbiguousRef; CheckpointDamaged where its bytes are not what they were.
+    """
+    run_ref, _, step_text = ref.partition("@")
+    if step_text.isdigit():
+        run = _as_run(workspace.ledger.get(workspace.ledger.resolve(run_ref)), ref)
+        return _at_step(run, int(step_text), workspace)
+    record = workspace.ledger.get(workspace.ledger.resolve(ref))
+    if isinstance(record, Checkpoint):
+        return _at_step(_as_run(workspace.ledger.get(record.run), ref), record.step, workspace)
+    run = _as_run(record, ref)
+    outcome = outcome_of(run, workspace)
+    checkpoint = workspace.ledger.get(outcome.checkpoint) if outcome is not None and outcome.checkpoint else None
+    if isinstance(checkpoint, Checkpoint):
+        return _at_step(run, checkpoint.step, workspace)
+    _, content = read_best(workspace.find_run_folder(run.id), None)
+    return _at_step(run, content.position.step, workspace)
+
+
+def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Workspace) -> Iterator[str]:
+    """The text that follows `prompt`, in pieces, as it is written."""
+    prepared = model.prepared
+    compute = prepared.plan.compute.for_use()
+    opened = open_backend(compute.framework).open_model(prepared.plan.model, read_weights(model.path), compute)
+    tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
+    stream = tokenizer.stream_decoder()
+    end = prepared.tokenizer.special_tokens.end
+    for token in iter_generated(opened, encode_prompt(tokenizer, prepared, prompt), decoding, end):
+        yield stream.feed(token)
+    yield stream.finish()
+
+
+def export(model: TrainedModel, output_dir: Path, workspace: Workspace, *, overwrite: bool) -> list[Path]:
+    """Write the model as a Hugging Face folder."""
+    require_free(output_dir, overwrite=overwrite)
+    return export_huggingface(model.prepared, model.path, output_dir, workspace, overwrite=overwrite)
+
+
+def default_seed(model: TrainedModel) -> int:
+    """The seed that `generate` draws from where none is given."""
+    return derive_seed(model.prepared.plan.seed, "generate")
+
+
+def _as_run(record: object, ref: str) -> Run:
+    if not isinstance(record, Run):
+        raise UnknownRef(
+            f"{ref} does not name a model.",
+            why=f"It names a {getattr(record, 'kind', 'thing of another kind')}.",
+            next_step="Name a run, a checkpoint, or a ref such as stories@latest; `trainwright runs list` shows the runs.",
+        )
+    return record
+
+
+def _at_step(run: Run, step: int, workspace: Workspace) -> TrainedModel:
+    folder = workspace.find_run_folder(run.id)
+    kept = dict(list_checkpoints(folder.checkpoints_path))
+    if step not in kept:
+        raise UnknownRef(
+            f"Run {run.id[:12]} keeps no checkpoint of step {step}.",
+            why=f"It keeps those of the steps {', '.join(str(step) for step in kept) or '(none)'}.",
+            next_step="Name one of these.",
+        )
+    return TrainedModel(run, load_prepared(workspace, folder.read_plan()), folder, step, kept[step])

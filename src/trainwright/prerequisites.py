@@ -1,0 +1,164 @@
+"""Stage zero: whether this machine can do what is asked, found out in seconds, before anything is begun.
+
+Each row says what was looked for, what was found and, where it is missing, the command that mends it. `trainwright doctor`
+shows the same rows.
+"""
+
+import shutil
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
+from trainwright.core.errors import (
+    DeviceUnavailable,
+    DiskFull,
+    MemoryShort,
+    NotWritable,
+    PackageMissing,
+    PrerequisiteError,
+    PythonTooOld,
+    translate_write_errors,
+)
+from trainwright.core.records import Frozen, ModelShape, TrainingPlan
+
+OLDEST_PYTHON = (3, 11)
+PACKAGES = ("numpy", "pydantic", "sentencepiece", "tokenizers", "safetensors", "sqlalchemy", "httpx", "matplotlib")
+FLOAT_BYTES = 4
+
+
+class Finding(Frozen):
+    """One row: `ok` True, False, or None where it is optional and absent. `remedy` is what mends it."""
+
+    name: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+class Footprint(Frozen):
+    """What a plan is expected to need, in bytes. An estimate, by counting arrays; the report shows what was measured."""
+
+    disk_bytes: int
+    memory_bytes: int
+
+
+def estimate_footprint(shape: ModelShape, training: TrainingPlan) -> Footprint:
+    """Disk: the checkpoints that are kept, one being written, the best, and the plain artefacts. Memory: weights, gradients,
+    two optimizer moments, and for one micro-batch the activations and logits that the backward pass needs.
+    """
+    state_bytes = 3 * FLOAT_BYTES * shape.num_parameters
+    rows = training.batch_size // training.accumulation
+    positions = rows * training.max_seq_length
+    per_position = shape.num_layers * (12 * shape.hidden_size + 4 * shape.intermediate_size) + 2 * shape.vocab_size
+    attention = shape.num_layers * shape.num_heads * rows * training.max_seq_length**2 * 2
+    return Footprint(
+        disk_bytes=state_bytes * (training.keep_last + 2) + 2 * FLOAT_BYTES * shape.num_parameters,
+        memory_bytes=state_bytes + FLOAT_BYTES * (shape.num_parameters + positions * per_position + attention),
+    )
+
+
+def check_python() -> Finding:
+    """The running Python is new enough."""
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    ok = sys.version_info[:2] >= OLDEST_PYTHON
+    return Finding(name="Python", ok=ok, found=found, remedy="" if ok else "Install Python 3.11 or newer.")
+
+
+def check_packages() -> list[Finding]:
+    """Every package that the main path needs."""
+    findings = []
+    for package in PACKAGES:
+        try:
+            findings.append(Finding(name=f"package {package}", ok=True, found=metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            findings.append(
+                Finding(name=f"package {package}", ok=False, found="not installed", remedy=f"pip install {package}")
+            )
+    return findings
+
+
+def check_writable(folder: Path) -> Finding:
+    """A file can really be written below `folder` (made where it is missing)."""
+    name = f"writable {folder}"
+    try:
+        with translate_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+    except (DiskFull, NotWritable) as error:
+        return Finding(name=name, ok=False, found=error.why or error.message, remedy=error.next_step)
+    return Finding(name=name, ok=True, found="yes")
+
+
+def check_disk(folder: Path, needed_bytes: int) -> Finding:
+    """There is room for what the plan is expected to write."""
+    nearest = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(nearest).free
+    return Finding(
+        name="disk",
+        ok=free >= needed_bytes,
+        found=f"{free / 1e9:.1f} GB free, about {needed_bytes / 1e9:.2f} GB needed",
+        remedy="" if free >= needed_bytes else "Free some space, or choose another folder with --workspace.",
+    )
+
+
+def check_memory(needed_bytes: int) -> Finding:
+    """There is memory for what the plan is expected to hold."""
+    import psutil
+
+    available = psutil.virtual_memory().available
+    return Finding(
+        name="memory",
+        ok=available >= needed_bytes,
+        found=f"{available / 1e9:.1f} GB available, about {needed_bytes / 1e9:.2f} GB needed",
+        remedy="" if available >= needed_bytes else "Choose a smaller --batch-size, or raise train.accumulation.",
+    )
+
+
+def check_device(framework: str, device: str, *, wanted: bool) -> Finding:
+    """A real kernel runs. A framework that nobody asked for may be absent."""
+    name = f"{framework} on {device}"
+    if not is_installed(framework):
+        entry = CATALOGUE[framework]
+        return Finding(
+            name=name, ok=False if wanted else None, found=f"{entry.package} is not installed", remedy=entry.install
+        )
+    probe = open_backend(framework).probe(device)
+    if probe.works:
+        return Finding(name=name, ok=True, found=f"{probe.device_name}, {framework} {probe.version}".strip(", "))
+    return Finding(name=name, ok=False if wanted else None, found=probe.problem, remedy=probe.remedy)
+
+
+def check_machine(root: Path, footprint: Footprint, devices: dict[str, str]) -> list[Finding]:
+    """Every row, for every framework in `devices` ({framework: device}). One working framework other than none is enough:
+    the others may be absent.
+    """
+    frameworks = [check_device(name, device, wanted=False) for name, device in devices.items()]
+    return [
+        check_python(),
+        *check_packages(),
+        check_writable(root),
+        check_disk(root, footprint.disk_bytes),
+        check_memory(footprint.memory_bytes),
+        *frameworks,
+    ]
+
+
+def require_all(findings: list[Finding]) -> None:
+    """Raises the error of the first row that failed, with its remedy."""
+    for finding in findings:
+        if finding.ok is False:
+            raise _error_class(finding)(
+                f"Prerequisite not met: {finding.name}.", why=finding.found, next_step=finding.remedy
+            )
+
+
+def _error_class(finding: Finding) -> type[PrerequisiteError]:
+    if finding.name.startswith("writable"):
+        return DiskFull if "space" in finding.found.lower() else NotWritable
+    if finding.name.startswith("package") or "not installed" in finding.found:
+        return PackageMissing
+    return {"Python": PythonTooOld, "disk": DiskFull, "memory": MemoryShort}.get(finding.name, DeviceUnavailable)

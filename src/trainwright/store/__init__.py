@@ -1,0 +1,1 @@
+"""Bytes and rows: content-addressed objects, token shards, checkpoints, run folders, the ledger that indexes them."""

@@ -1,0 +1,242 @@
+"""Lineage: what a record came from, what came from it, and whether the bytes behind it are still what they were."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainwright.core.errors import (
+    CheckpointDamaged,
+    InternalError,
+    ObjectDamaged,
+    ObjectMissing,
+    TrainwrightError,
+    UnknownRef,
+)
+from trainwright.core.records import (
+    Checkpoint,
+    DatasetVersion,
+    Outcome,
+    Plan,
+    Record,
+    Report,
+    Run,
+    Tokenizer,
+    TokenSet,
+)
+from trainwright.store.checkpoints import checkpoint_path, require_intact
+from trainwright.store.ledger import Ledger
+from trainwright.store.objects import ObjectStore
+from trainwright.store.run_folder import name_run_folder
+
+MISSING = "missing"
+"""The kind of a node whose record is named by another one but is not in the ledger."""
+
+NUM_ID_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Node:
+    """A record in a lineage. `label` is what a person knows it by."""
+
+    id: str
+    kind: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """`child` names `parent` in `role`."""
+
+    child: str
+    role: str
+    parent: str
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """All ancestors and all descendants of one record, and every edge among them."""
+
+    record_id: str
+    nodes: dict[str, Node]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something behind a record that is not there, or not what it was."""
+
+    record_id: str
+    kind: str
+    name: str
+    problem: Literal["missing", "damaged"]
+    why: str
+
+
+def trace_lineage(ledger: Ledger, record_id: str) -> Lineage:
+    """Walk from a record to everything it came from and everything that came from it.
+
+    A parent that is not in the ledger becomes a node of the kind `missing`. Raises UnknownRef, InternalError.
+    """
+    ledger.get(record_id)
+    up = _walk(record_id, ledger.parents)
+    down = _walk(record_id, ledger.children)
+    nodes = {found: _read_node(ledger, found) for found in [*up, *down]}
+    edges = [Edge(child, role, parent) for child in nodes for role, parent in ledger.parents(child) if parent in nodes]
+    return Lineage(record_id, nodes, tuple(edges))
+
+
+def render_tree(lineage: Lineage) -> str:
+    """The lineage as text: ancestors above, the record marked, descendants below it.
+
+    A record with several parents stands under the one that is furthest from the beginning; the others are named.
+    """
+    depths = _measure_depths(lineage)
+    parents: dict[str, set[str]] = {node_id: set() for node_id in lineage.nodes}
+    for edge in lineage.edges:
+        parents[edge.child].add(edge.parent)
+    ranked = {child: sorted(found, key=lambda parent: (-depths[parent], parent)) for child, found in parents.items()}
+    below: dict[str, list[str]] = {node_id: [] for node_id in lineage.nodes}
+    for child, found in ranked.items():
+        if found:
+            below[found[0]].append(child)
+
+    def render(node_id: str, lead: str, connector: str, indent: str) -> Iterator[str]:
+        node = lineage.nodes[node_id]
+        also = ", ".join(f"{lineage.nodes[other].kind} {other[:NUM_ID_DIGITS]}" for other in ranked[node_id][1:])
+        line = f"{lead}{connector}{node.kind} {node_id[:NUM_ID_DIGITS]}  {node.label}".rstrip()
+        yield line + (f"  (also from {also})" if also else "") + ("  ◀" if node_id == lineage.record_id else "")
+        # Records that nothing came from first, so that the way on is the last branch and stays in sight.
+        children = sorted(below[node_id], key=lambda child: (bool(below[child]), depths[child]))
+        for child in children:
+            is_last = child == children[-1]
+            yield from render(child, lead + indent, "└─ " if is_last else "├─ ", "   " if is_last else "│  ")
+
+    roots = [node_id for node_id in lineage.nodes if not ranked[node_id]]
+    return "\n".join(line for root in roots for line in render(root, "", "", ""))
+
+
+def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: str) -> list[Finding]:
+    """Read and hash everything behind a record and its ancestors: records, objects, checkpoint files.
+
+    Damaged objects are set aside by the store, as always. An empty list means that the record can be derived again from
+    what is here. Raises UnknownRef where the record itself is not in the ledger.
+    """
+    findings: list[Finding] = []
+    for found in _walk(record_id, ledger.parents):
+        try:
+            record = ledger.get(found)
+        except UnknownRef as error:
+            if found == record_id:
+                raise
+            findings.append(Finding(found, MISSING, "record", "missing", error.why))
+        except InternalError as error:
+            findings.append(Finding(found, "record", "record", "damaged", error.why))
+        else:
+            findings.extend(_check_objects(objects, record))
+            if isinstance(record, Checkpoint):
+                findings.extend(_check_checkpoint(ledger, runs, record))
+    return findings
+
+
+def _walk(start: str, neighbours: Callable[[str], list[tuple[str, str]]]) -> list[str]:
+    """Every id that can be reached, `start` first, then breadth first: deep histories do not exhaust the stack."""
+    seen = {start: None}
+    for found in (queue := [start]):
+        for _, neighbour in neighbours(found):
+            if neighbour not in seen:
+                seen[neighbour] = None
+                queue.append(neighbour)
+    return list(seen)
+
+
+def _read_node(ledger: Ledger, record_id: str) -> Node:
+    try:
+        record = ledger.get(record_id)
+    except UnknownRef:
+        return Node(record_id, MISSING, "not in this ledger")
+    return Node(record_id, record.kind, label_record(record))
+
+
+def label_record(record: Record) -> str:
+    """A few words that tell a person which record this is."""
+    match record:
+        case DatasetVersion():
+            return f"{record.source}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+        case Tokenizer():
+            return f"{record.algorithm}, {record.vocab_size:,} pieces"
+        case TokenSet():
+            return f"{sum(split.num_tokens for split in record.splits.values()):,} tokens"
+        case Plan():
+            where = f"{record.compute.framework} on {record.compute.device}"
+            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}"
+        case Run():
+            return f"{record.name}, started {record.started_at}"
+        case Checkpoint():
+            return f"step {record.step:,}"
+        case Report():
+            bits = record.metrics.get("bits_per_byte")
+            measured = f", {bits.value:.4f} bits per byte" if bits is not None and bits.value is not None else ""
+            return f"on {record.split}{measured}"
+        case Outcome():
+            return record.status
+        case _:
+            return ""
+
+
+def _measure_depths(lineage: Lineage) -> dict[str, int]:
+    """The longest way from a record without parents. Ids are digests of content, so there are no cycles."""
+    depths = dict.fromkeys(lineage.nodes, 0)
+    changed = True
+    while changed:
+        changed = False
+        for edge in lineage.edges:
+            if depths[edge.child] <= depths[edge.parent]:
+                depths[edge.child] = depths[edge.parent] + 1
+                changed = True
+    return depths
+
+
+def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
+    for name, digest in _iter_objects(record):
+        try:
+            objects.require_intact(digest)
+        except (ObjectMissing, ObjectDamaged) as error:
+            problem: Literal["missing", "damaged"] = "missing" if isinstance(error, ObjectMissing) else "damaged"
+            yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
+
+
+def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
+    """(what it is, digest) of every object that a record names. Source files are named for the record only."""
+    match record:
+        case DatasetVersion():
+            for split, content in record.splits.items():
+                yield f"documents of {split}", content.documents
+        case Tokenizer():
+            yield from record.files.items()
+        case TokenSet():
+            for split, tokens in record.splits.items():
+                for number, shard in enumerate(tokens.shards, start=1):
+                    yield f"shard {number} of {split}", shard.digest
+                yield f"boundaries of {split}", tokens.boundaries
+        case Run():
+            yield "environment", record.environment
+        case _:
+            return
+
+
+def _check_checkpoint(ledger: Ledger, runs: Path, record: Checkpoint) -> Iterator[Finding]:
+    try:
+        run = ledger.get(record.run)
+    except TrainwrightError:
+        return  # the run is an ancestor, and is reported as one
+    if not isinstance(run, Run):
+        return
+    path = checkpoint_path(runs / name_run_folder(run) / "checkpoints", record.step)
+    if not path.is_dir():
+        yield Finding(record.id, record.kind, path.name, "missing", f"There is no folder {path}.")
+        return
+    try:
+        require_intact(path, expected=record)
+    except CheckpointDamaged as error:
+        yield Finding(record.id, record.kind, path.name, "damaged", f"{error.message} {error.why}")

@@ -1,0 +1,318 @@
+"""The ledger in a database, through SQLAlchemy: SQLite by default, and nothing here that only SQLite understands
+apart from how it is opened.
+
+SQLite runs in write-ahead mode: readers never wait, writers wait for each other (up to 30 s), and a power cut loses at
+most the last moments, never the database.
+"""
+
+import sqlite3
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from trainwright.core.errors import DiskFull, LedgerUnavailable, NotWritable, PrerequisiteError, TrainwrightTooOld
+from trainwright.core.records import Record
+from trainwright.store.ledger import (
+    Ref,
+    RefMove,
+    StoredRecord,
+    is_id_prefix,
+    parse_document,
+    read_clock,
+    ref_moved,
+    render_document,
+    require_ref_name,
+    resolve_text,
+    unknown_record,
+)
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+_metadata = sa.MetaData()
+_id = sa.String(64)
+_records = sa.Table(
+    "records",
+    _metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),  # the order of putting; clocks step back
+    sa.Column("id", _id, nullable=False, unique=True),
+    sa.Column("kind", sa.String(64), nullable=False, index=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("added_at", sa.String(40), nullable=False),
+)
+_edges = sa.Table(
+    "edges",
+    _metadata,
+    sa.Column("child", _id, primary_key=True),
+    sa.Column("role", sa.String(64), primary_key=True),
+    sa.Column("parent", _id, nullable=False, index=True),
+)
+_refs = sa.Table(
+    "refs",
+    _metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("record_id", _id, nullable=False),
+)
+_ref_moves = sa.Table(
+    "ref_moves",
+    _metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(200), nullable=False, index=True),
+    sa.Column("from_id", _id),
+    sa.Column("to_id", _id, nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+)
+_recalls = sa.Table(
+    "recalls",
+    _metadata,
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("record_id", _id, nullable=False),
+)
+_schema_version = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
+
+
+class SqlLedger:
+    """A ledger at a SQLAlchemy URL, such as `sqlite:////path/ledger.sqlite`. The contract is `Ledger`'s."""
+
+    def __init__(self, url: str) -> None:
+        """Open, and make the tables on first use.
+
+        Raises LedgerUnavailable, NotWritable, DiskFull, and TrainwrightTooOld where a newer one made the tables.
+        """
+        self._place = sa.make_url(url).render_as_string(hide_password=True)
+        self._engine = _build_engine(url)
+        weakref.finalize(self, self._engine.dispose)
+        with self._translated_errors():
+            self._prepare()
+
+    @classmethod
+    def open_file(cls, path: Path) -> "SqlLedger":
+        """The ledger in the SQLite file at `path` (an absolute path keeps it when the process changes folders)."""
+        return cls(sa.URL.create("sqlite", database=str(path.absolute())).render_as_string())
+
+    def put(self, record: Record) -> str:
+        """Keep a record; see `Ledger.put`."""
+        row = {"id": record.id, "kind": record.kind, "document": render_document(record), "added_at": read_clock()}
+        with self._writing() as connection:
+            _insert_or_ignore(connection, _records, row)
+            for role, parent in record.parents().items():
+                _insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
+        return record.id
+
+    def get(self, record_id: str) -> Record:
+        """A verified record; see `Ledger.get`."""
+        with self._reading() as connection:
+            document = connection.scalar(sa.select(_records.c.document).where(_records.c.id == record_id))
+        if document is None:
+            raise unknown_record(record_id)
+        return parse_document(document, record_id)
+
+    def find(self, kind: str | None = None, limit: int = 100, after: str | None = None) -> list[StoredRecord]:
+        """Newest first; see `Ledger.find`."""
+        query = sa.select(_records.c.id, _records.c.document, _records.c.added_at)
+        query = query.order_by(_records.c.seq.desc()).limit(limit)
+        if kind is not None:
+            query = query.where(_records.c.kind == kind)
+        with self._reading() as connection:
+            if after is not None:
+                seq = connection.scalar(sa.select(_records.c.seq).where(_records.c.id == after))
+                if seq is None:
+                    raise unknown_record(after)
+                query = query.where(_records.c.seq < seq)
+            rows = connection.execute(query).all()
+        return [StoredRecord(parse_document(row.document, row.id), row.added_at) for row in rows]
+
+    def parents(self, record_id: str) -> list[tuple[str, str]]:
+        """(role, id), by role; see `Ledger.parents`."""
+        query = sa.select(_edges.c.role, _edges.c.parent).where(_edges.c.child == record_id).order_by(_edges.c.role)
+        with self._reading() as connection:
+            return [(role, parent) for role, parent in connection.execute(query)]
+
+    def children(self, record_id: str) -> list[tuple[str, str]]:
+        """(role, id), by role; see `Ledger.children`."""
+        query = (
+            sa.select(_edges.c.role, _edges.c.child)
+            .join(_records, _records.c.id == _edges.c.child)
+            .where(_edges.c.parent == record_id)
+            .order_by(_edges.c.role, _records.c.seq)
+        )
+        with self._reading() as connection:
+            return [(role, child) for role, child in connection.execute(query)]
+
+    def move_ref(self, name: str, to: str, expected: str | None, who: str, why: str) -> RefMove:
+        """Compare and swap; see `Ledger.move_ref`."""
+        require_ref_name(name)
+        at = read_clock()
+        with self._writing() as connection:
+            _require_record(connection, to)
+            if expected is None:
+                swapped = _insert_or_ignore(connection, _refs, {"name": name, "record_id": to})
+            else:
+                is_there = sa.and_(_refs.c.name == name, _refs.c.record_id == expected)
+                swapped = connection.execute(sa.update(_refs).where(is_there).values(record_id=to)).rowcount == 1
+            if not swapped:
+                now = connection.scalar(sa.select(_refs.c.record_id).where(_refs.c.name == name))
+                raise ref_moved(name, expected, now)
+            values = {"name": name, "from_id": expected, "to_id": to, "at": at, "who": who, "why": why}
+            seq = connection.execute(sa.insert(_ref_moves).values(values).returning(_ref_moves.c.seq)).scalar_one()
+        return RefMove(seq, name, expected, to, at, who, why)
+
+    def read_ref(self, name: str) -> str | None:
+        """Where a ref points."""
+        with self._reading() as connection:
+            return connection.scalar(sa.select(_refs.c.record_id).where(_refs.c.name == name))
+
+    def refs(self) -> list[Ref]:
+        """All refs, by name."""
+        with self._reading() as connection:
+            return [Ref(*row) for row in connection.execute(sa.select(_refs).order_by(_refs.c.name))]
+
+    def ref_history(self, name: str) -> list[RefMove]:
+        """Every move, oldest first."""
+        query = sa.select(_ref_moves).where(_ref_moves.c.name == name).order_by(_ref_moves.c.seq)
+        with self._reading() as connection:
+            return [RefMove(**row) for row in connection.execute(query).mappings()]
+
+    def remember(self, key: str, record_id: str) -> None:
+        """Note what a stage gave; see `Ledger.remember`."""
+        with self._writing() as connection:
+            _require_record(connection, record_id)
+            if not _insert_or_ignore(connection, _recalls, {"key": key, "record_id": record_id}):
+                connection.execute(sa.update(_recalls).where(_recalls.c.key == key).values(record_id=record_id))
+
+    def recall(self, key: str) -> str | None:
+        """What a stage gave, or None."""
+        with self._reading() as connection:
+            return connection.scalar(sa.select(_recalls.c.record_id).where(_recalls.c.key == key))
+
+    def resolve(self, text: str) -> str:
+        """The id a person means; see `Ledger.resolve`."""
+        low = text.lower()
+        # A range instead of LIKE: it uses the index. "g" comes after every hex digit.
+        begins = sa.and_(_records.c.id >= low, _records.c.id < low + "g")
+        query = sa.select(_records.c.id).where(begins).order_by(_records.c.id)
+        with self._reading() as connection:
+            ids = connection.scalars(query).all() if is_id_prefix(text) else []
+            targets = {ref.name: ref.record_id for ref in connection.execute(sa.select(_refs))}
+        return resolve_text(text, targets, ids)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _prepare(self) -> None:
+        if self._read_version() is None:
+            with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
+                _metadata.create_all(connection)
+                _insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
+        version = self._read_version()
+        if version is not None and version > SCHEMA_VERSION:
+            raise TrainwrightTooOld(
+                f"The ledger {self._place} was made by a newer Trainwright.",
+                why=f"Its tables have version {version}; this Trainwright knows versions up to {SCHEMA_VERSION}.",
+                next_step="Upgrade: pip install --upgrade trainwright",
+            )
+
+    def _read_version(self) -> int | None:
+        with self._engine.connect() as connection:
+            if not sa.inspect(connection).has_table(_schema_version.name):
+                return None
+            version: int | None = connection.scalar(sa.select(sa.func.max(_schema_version.c.version)))
+            return version
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._translated_errors(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """One transaction: all of the block, or nothing of it."""
+        with (
+            self._translated_errors(),
+            self._engine.connect().execution_options(is_writing=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise _translate(error, self._place) from error
+
+
+def _build_engine(url: str) -> sa.Engine:
+    if sa.make_url(url).get_backend_name() != "sqlite":
+        return sa.create_engine(url)
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not guessed from the statement
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while not _switch_to_write_ahead(connection) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _switch_to_write_ahead(connection: Any) -> bool:
+    """False where another process is just opening the database: SQLite does not wait for *this* lock by itself."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname.startswith("SQLITE_BUSY"):
+            return False
+        raise
+    return True
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes its lock at the beginning, where SQLite waits for it; a reader turning writer would fail at once.
+    is_writing = connection.get_execution_options().get("is_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
+
+
+def _insert_or_ignore(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert a row unless its key is there; whether it was inserted."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return connection.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount == 1
+
+
+def _require_record(connection: sa.Connection, record_id: str) -> None:
+    if connection.scalar(sa.select(_records.c.seq).where(_records.c.id == record_id)) is None:
+        raise unknown_record(record_id)
+
+
+def _translate(error: sa.exc.DBAPIError, place: str) -> PrerequisiteError:
+    code = getattr(error.orig, "sqlite_errorname", "")
+    said = " ".join(str(error.orig).split())
+    if code.startswith("SQLITE_FULL"):
+        return DiskFull(
+            f"No room to write the ledger {place}.", why=f"SQLite said: {said}.", next_step="Free some space."
+        )
+    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return NotWritable(
+            f"The ledger {place} cannot be opened for writing.",
+            why=f"SQLite said: {said}.",
+            next_step="Choose a workspace that you may write to with --workspace.",
+        )
+    remedy = "Check that the database is reachable; then run it again."
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        remedy = "Find the process that holds the workspace and let it finish; then run it again."
+    elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        remedy = "Restore the ledger from a copy, or move it away to begin a new one; objects and runs stay."
+    return LedgerUnavailable(f"The ledger {place} cannot be used.", why=f"The database said: {said}.", next_step=remedy)

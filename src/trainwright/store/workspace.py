@@ -1,0 +1,143 @@
+"""A workspace: one folder that holds everything a person's runs read and write.
+
+objects/       content-addressed bytes        runs/          one folder per run
+ledger.sqlite  records, refs, stage memo      downloads/     fetched sources, kept to be resumed and reused
+measurements/  what was measured on this machine, one JSON file per question
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from trainwright.core.durable import write_file
+from trainwright.core.errors import NotWritable, ObjectDamaged, UnknownRef, translate_write_errors
+from trainwright.core.hashing import canonical_json, digest_json
+from trainwright.store.ledger import Ledger
+from trainwright.store.objects import FolderObjects, ObjectStore
+from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open workspace. Use it in a `with` block, or call `close`."""
+
+    root: Path
+    objects: ObjectStore
+    ledger: Ledger
+    runs: Path
+    downloads: Path
+    measurements: Path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the ledger's connections."""
+        self.ledger.close()
+
+    def find_run_folder(self, run_id: str) -> RunFolder:
+        """The folder of the run with that full id. Raises UnknownRef, RunDamaged."""
+        for path in self.runs.glob(f"*-{run_id[:NUM_ID_DIGITS]}"):
+            folder = RunFolder(path)
+            if folder.read_run().id == run_id:
+                return folder
+        raise UnknownRef(
+            f"The run {run_id[:NUM_ID_DIGITS]} has no folder in {self.runs}.",
+            why="It was deleted or moved, or the run was made in another workspace.",
+            next_step="List what there is with `trainwright runs list`, or name the right workspace with --workspace.",
+        )
+
+    def iter_run_folders(self) -> Iterator[RunFolder]:
+        """Every run folder, by name; their content is not looked at."""
+        for path in sorted(self.runs.iterdir()):
+            if path.is_dir() and not path.name.startswith("."):
+                yield RunFolder(path)
+
+    def read_measurement(self, key: str) -> dict[str, Any] | None:
+        """What was measured for `key` on this machine, or None.
+
+        A damaged file is set aside and ObjectDamaged raised; the next call gives None, so that it is measured anew.
+        """
+        path = self._measurement_path(key)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        measurement = _parse_measurement(data)
+        if measurement is None:
+            aside = path.with_name(f"damaged-{path.name}")
+            with translate_write_errors(aside), suppress(FileNotFoundError):
+                path.replace(aside)
+            raise ObjectDamaged(
+                f"The measurement {path.name} is damaged; it was set aside as {aside.name}.",
+                why="Its content no longer has the digest that was written with it.",
+                next_step="Run it again: what is missing is measured anew. Check the disk.",
+            )
+        return measurement
+
+    def write_measurement(self, key: str, measurement: dict[str, Any]) -> None:
+        """Keep a measurement for `key`, with its digest, in place of an older one. Raises DiskFull, NotWritable."""
+        document = {"digest": digest_json(measurement), "measurement": measurement}
+        write_file(self._measurement_path(key), canonical_json(document))
+
+    def _measurement_path(self, key: str) -> Path:
+        if _KEY.fullmatch(key) is None:
+            raise ValueError(f"{key!r} cannot be the name of a measurement's file")
+        return self.measurements / f"{key}.json"
+
+
+def open_workspace(root: Path) -> Workspace:
+    """Open the workspace at `root`, making what is not there yet. Any number of processes may do so at once.
+
+    Raises NotWritable, DiskFull, LedgerUnavailable, TrainwrightTooOld.
+    """
+    from trainwright.store.sql_ledger import SqlLedger  # SQLAlchemy takes a while to load; `--help` should not wait
+
+    root = root.absolute()
+    folders = {name: root / name for name in ("objects", "runs", "downloads", "measurements")}
+    for folder in folders.values():
+        _make_folder(folder)
+    return Workspace(
+        root=root,
+        objects=FolderObjects(folders["objects"]),
+        ledger=SqlLedger.open_file(root / "ledger.sqlite"),
+        runs=folders["runs"],
+        downloads=folders["downloads"],
+        measurements=folders["measurements"],
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        with translate_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        in_the_way = next(path for path in (folder, *folder.parents) if path.exists())
+        raise NotWritable(
+            f"{folder} cannot be made.",
+            why=f"{in_the_way} is a file, not a folder.",
+            next_step="Choose another folder with --workspace, or move the file away.",
+        ) from None
+
+
+def _parse_measurement(data: bytes) -> dict[str, Any] | None:
+    """The measurement, or None where the bytes are not what was written."""
+    try:
+        document = json.loads(data)
+        measurement = document.get("measurement") if isinstance(document, dict) else None
+        intact = isinstance(measurement, dict) and document.get("digest") == digest_json(measurement)
+    except ValueError:  # not UTF-8, not JSON, or NaN, which canonical JSON refuses
+        return None
+    return measurement if intact else None

@@ -1,0 +1,564 @@
+"""What every backend must do, whatever it is made of. To try a new one, enter it in `backends/catalogue.py`.
+
+Everything runs on the CPU in float32, not compiled. Where numbers are compared with the reference's, the tolerance
+stands beside the comparison (the reference backend itself is compared with its own formulas in float64: rounding alone
+must stay within it). Within one backend, what must be equal must be equal bit for bit.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
+from trainwright.backends.initial import build_initial_weights, optimizer_state_shapes, weight_shapes
+from trainwright.backends.protocol import IGNORED, Batch, Rates
+from trainwright.backends.reference import ReferenceBackend, ReferenceTrainer
+from trainwright.core.records import Compute, EarlyStopping, ModelShape, Optimizer, Schedule, TrainingPlan
+
+SHAPE = ModelShape(
+    vocab_size=97, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8, intermediate_size=64
+)
+RATES = Rates(learning_rate=3e-3, matrix_learning_rate=0.02)
+Q0 = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.fixture(scope="module", params=sorted(CATALOGUE))
+def backend(request):
+    if not is_installed(request.param):
+        pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")
+    return open_backend(request.param)
+
+
+@pytest.fixture(params=["adamw", "muon"])
+def optimizer(request, backend):
+    if request.param not in backend.capabilities.optimizers:
+        pytest.skip(f"{backend.name} does not offer {request.param}")
+    return request.param
+
+
+def compute_for(backend):
+    return Compute(framework=backend.name, device="cpu", dtype="float32", compile=False, num_threads=1)
+
+
+def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, **optimizer):
+    settings = {
+        "learning_rate": RATES.learning_rate,
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "epsilon": 1e-8,
+        "weight_decay": 0.1,
+        "clip_norm": 1.0,
+        "matrix_learning_rate": RATES.matrix_learning_rate,
+        "matrix_weight_decay": 0.1,
+    }
+    return TrainingPlan(
+        num_steps=50,
+        steps_per_epoch=50,
+        batch_size=8,
+        accumulation=1,
+        max_seq_length=32,
+        optimizer=Optimizer(name=name, **(settings | optimizer)),
+        schedule=Schedule(name="constant", num_warmup_steps=0, num_decay_steps=0, floor=0.0),
+        label_smoothing=label_smoothing,
+        dropout=dropout,
+        init_scale=0.02,
+        validate_every=50,
+        checkpoint_every=50,
+        keep_last=1,
+        early_stopping=EarlyStopping(metric="val_loss", patience=0, min_delta=0.0),
+        sample_prompts=(),
+        sample_tokens=1,
+    )
+
+
+def moved_weights(seed=5):
+    """Initial weights moved off their zeros and ones, so that every gradient is there and no two logits are equal."""
+    random = np.random.default_rng(seed)
+    weights = build_initial_weights(SHAPE, seed, init_scale=0.3)
+    return {name: (a + 0.1 * random.standard_normal(a.shape)).astype(np.float32) for name, a in weights.items()}
+
+
+def random_batch(rows=4, length=12, seed=0, share_ignored=0.2):
+    random = np.random.default_rng(seed)
+    ids = random.integers(0, SHAPE.vocab_size, (rows, length + 1)).astype(np.int32)
+    targets = np.where(random.random((rows, length)) < share_ignored, IGNORED, ids[:, 1:]).astype(np.int32)
+    targets[0, 0] = ids[0, 1]  # at least one counts
+    return Batch(ids[:, :-1].copy(), targets)
+
+
+def learnable_batches(number, rows=8, length=32):
+    """Sequences that go up by 3 modulo the vocabulary, with one token in ten at random: half rule, half noise."""
+    random = np.random.default_rng(3)
+    for _ in range(number):
+        ids = (random.integers(0, SHAPE.vocab_size, (rows, 1)) + 3 * np.arange(length + 1)) % SHAPE.vocab_size
+        is_noise = random.random(ids.shape) < 0.1
+        ids = np.where(is_noise, random.integers(0, SHAPE.vocab_size, ids.shape), ids).astype(np.int32)
+        yield Batch(ids[:, :-1].copy(), ids[:, 1:].copy())
+
+
+def open_trainer(backend, training=None, weights=None):
+    weights = moved_weights() if weights is None else weights
+    return backend.open_trainer(SHAPE, weights, compute_for(backend), training or plan())
+
+
+def open_reference(backend, training=None, weights=None):
+    """What `backend` is compared with."""
+    weights = moved_weights() if weights is None else weights
+    dtype = np.float64 if isinstance(backend, ReferenceBackend) else np.float32
+    return ReferenceTrainer(SHAPE, weights, training or plan(), dtype)
+
+
+def take_steps(trainer, first, last):
+    found = []
+    for step in range(first, last):
+        found.append(trainer.compute_gradients([random_batch(seed=step)], dropout_seed=step))
+        trainer.apply_update(RATES)
+    return found
+
+
+def assert_same_arrays(mine, theirs):
+    assert set(mine) == set(theirs)
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def assert_same_state(state, other):
+    assert state.num_updates == other.num_updates
+    assert_same_arrays(state.weights, other.weights)
+    assert_same_arrays(state.optimizer, other.optimizer)
+
+
+# ── what it says of itself ────────────────────────────────────────────────────────────────────────────────────────────
+def test_it_is_entered_under_its_own_name_and_can_do_the_least(backend):
+    assert CATALOGUE[backend.name].class_name == type(backend).__name__
+    assert "cpu" in backend.capabilities.devices
+    assert "float32" in backend.capabilities.dtypes
+    assert "adamw" in backend.capabilities.optimizers
+
+
+def test_probe_of_the_cpu_works(backend):
+    probe = backend.probe("cpu")
+    assert probe.works, probe.problem
+    assert probe.version
+    assert probe.device_name
+    assert not probe.problem
+
+
+def test_probe_of_a_device_that_is_not_there_says_so_and_what_to_do(backend):
+    probe = backend.probe("abacus")
+    assert not probe.works
+    assert probe.problem
+    assert probe.remedy
+
+
+# ── agreement with the reference ──────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_loss_and_gradient_norm_agree_with_the_reference(backend, label_smoothing):
+    training = plan(label_smoothing=label_smoothing)
+    micro_batches = [random_batch(rows=3, seed=1), random_batch(rows=2, length=20, seed=2)]
+    found = open_trainer(backend, training).compute_gradients(micro_batches, 0)
+    expected = open_reference(backend, training).compute_gradients(micro_batches, 0)
+    assert found.num_targets == expected.num_targets == sum(batch.num_targets for batch in micro_batches)
+    assert found.num_correct == expected.num_correct
+    assert found.nll_sum == pytest.approx(expected.nll_sum, rel=1e-4)
+    assert found.norm == pytest.approx(expected.norm, rel=1e-4)
+    assert found.is_finite
+
+
+def test_losses_of_fifty_steps_agree_with_the_reference(backend, optimizer):
+    weights = build_initial_weights(SHAPE, 1337, init_scale=0.02)
+    trainers = [open_each(backend, plan(optimizer), weights) for open_each in (open_trainer, open_reference)]
+    losses = []
+    for step, batch in enumerate(learnable_batches(50)):
+        losses.append([trainer.compute_gradients([batch], step).loss for trainer in trainers])
+        for trainer in trainers:
+            trainer.apply_update(RATES)
+    found, expected = np.array(losses).T
+    assert expected[-1] < 0.6 * expected[0]  # there was something to learn, and it was learned
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_every_weight_agrees_with_the_reference_after_an_update(backend, optimizer):
+    # A large epsilon makes AdamW's step smooth in the gradient; with a small one, a gradient that is zero but for
+    # rounding becomes a full step up in one framework and a full step down in another.
+    training = plan(optimizer, epsilon=1e-2, label_smoothing=0.1)
+    states = []
+    for open_each in (open_trainer, open_reference):
+        trainer = open_each(backend, training)
+        take_steps(trainer, 0, 2)
+        states.append(trainer.read_state().weights)
+    found, expected = states
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_scores_agree_with_the_reference(backend):
+    batch = random_batch()
+    found = open_trainer(backend).score(batch)
+    expected = open_reference(backend).score(batch)
+    np.testing.assert_allclose(found.nll_BT, expected.nll_BT, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.correct_BT, expected.correct_BT)
+
+
+# ── gradients ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_one_by_eight_is_two_by_four_is_eight_by_one(backend):
+    whole = random_batch(rows=8, share_ignored=0.5)
+    ends = []
+    for rows in (8, 4, 1):
+        cut = [Batch(whole.tokens_BT[i : i + rows], whole.targets_BT[i : i + rows]) for i in range(0, 8, rows)]
+        trainer = open_trainer(backend, plan(epsilon=1e-2, clip_norm=0.0))
+        gradients = trainer.compute_gradients(cut, 0)
+        trainer.apply_update(RATES)
+        ends.append((gradients, trainer.read_state()))
+    (first, first_state), *others = ends
+    for gradients, state in others:
+        assert (gradients.num_targets, gradients.num_correct) == (first.num_targets, first.num_correct)
+        assert gradients.nll_sum == pytest.approx(first.nll_sum, rel=1e-5)
+        assert gradients.norm == pytest.approx(first.norm, rel=1e-5)
+        for name, array in state.optimizer.items():
+            if name.startswith("adamw.first."):  # a tenth of the gradient itself
+                np.testing.assert_allclose(array, first_state.optimizer[name], rtol=1e-3, atol=1e-7, err_msg=name)
+
+
+def test_ignored_positions_change_nothing(backend):
+    batch = random_batch(rows=2, length=6, share_ignored=0.0)
+    tokens = np.pad(batch.tokens_BT, ((0, 1), (0, 3)), constant_values=7)
+    targets = np.pad(batch.targets_BT, ((0, 1), (0, 3)), constant_values=IGNORED)
+    trainer = open_trainer(backend)
+    padded = trainer.compute_gradients([Batch(tokens, targets)], 0)
+    plain = trainer.compute_gradients([batch], 0)
+    assert padded.num_targets == plain.num_targets == 12
+    assert padded.num_correct == plain.num_correct
+    assert padded.nll_sum == pytest.approx(plain.nll_sum, rel=1e-5)
+    assert padded.norm == pytest.approx(plain.norm, rel=1e-5)
+
+
+def test_micro_batch_without_a_target_adds_nothing(backend):
+    batch, trainer = random_batch(), open_trainer(backend)
+    empty = replace(batch, targets_BT=np.full_like(batch.targets_BT, IGNORED))
+    both = trainer.compute_gradients([empty, batch], 0)
+    alone = trainer.compute_gradients([batch], 0)
+    assert both.is_finite
+    assert both.num_targets == alone.num_targets
+    assert both.nll_sum == pytest.approx(alone.nll_sum, rel=1e-5)
+    assert both.norm == pytest.approx(alone.norm, rel=1e-5)
+
+
+def test_gradients_replace_those_of_the_call_before(backend):
+    once, twice = open_trainer(backend), open_trainer(backend)
+    twice.compute_gradients([random_batch(seed=8)], 8)
+    assert once.compute_gradients([random_batch()], 0) == twice.compute_gradients([random_batch()], 0)
+    for trainer in (once, twice):
+        trainer.apply_update(RATES)
+    assert_same_state(once.read_state(), twice.read_state())
+
+
+def test_computing_gradients_changes_no_state(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer, dropout=0.1))
+    take_steps(trainer, 0, 2)
+    before = trainer.read_state()
+    trainer.compute_gradients([random_batch(), random_batch(seed=1)], 0)
+    assert_same_state(trainer.read_state(), before)
+
+
+def test_non_finite_loss_is_reported_and_nothing_changed(backend):
+    weights = moved_weights()
+    weights[Q0][2, 3] = np.nan
+    trainer = open_trainer(backend, weights=weights)
+    assert not trainer.compute_gradients([random_batch()], 0).is_finite
+    assert_same_arrays(trainer.read_state().weights, weights)
+    trainer.load_state(open_trainer(backend).read_state())
+    assert trainer.compute_gradients([random_batch()], 0).is_finite
+
+
+def test_label_smoothing_changes_the_gradient_and_not_the_reported_loss(backend):
+    plain = open_trainer(backend, plan()).compute_gradients([random_batch()], 0)
+    smoothed = open_trainer(backend, plan(label_smoothing=0.2)).compute_gradients([random_batch()], 0)
+    assert smoothed.nll_sum == pytest.approx(plain.nll_sum, rel=1e-6)
+    assert abs(smoothed.norm / plain.norm - 1) > 1e-3
+
+
+# ── dropout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_dropout_is_a_function_of_its_seed(backend):
+    trainer = open_trainer(backend, plan(dropout=0.3))
+    batches = [random_batch(), random_batch(seed=1)]
+    first = trainer.compute_gradients(batches, 1)
+    other = trainer.compute_gradients(batches, 2)
+    assert trainer.compute_gradients(batches, 1) == first
+    assert open_trainer(backend, plan(dropout=0.3)).compute_gradients(batches, 1) == first
+    assert other.nll_sum != first.nll_sum
+
+
+def test_micro_batches_of_one_update_drop_different_elements(backend):
+    trainer, batch = open_trainer(backend, plan(dropout=0.3)), random_batch()
+    once = trainer.compute_gradients([batch], 1).nll_sum
+    twice = trainer.compute_gradients([batch, batch], 1).nll_sum
+    assert abs(twice - 2 * once) > 1e-4 * once
+
+
+def test_without_dropout_the_seed_means_nothing(backend):
+    trainer = open_trainer(backend)
+    assert trainer.compute_gradients([random_batch()], 1) == trainer.compute_gradients([random_batch()], 2)
+
+
+def test_dropout_is_off_in_scores_and_in_writing(backend):
+    plain, dropping = open_trainer(backend), open_trainer(backend, plan(dropout=0.5))
+    dropping.compute_gradients([random_batch()], 1)
+    np.testing.assert_array_equal(plain.score(random_batch()).nll_BT, dropping.score(random_batch()).nll_BT)
+    np.testing.assert_array_equal(plain.open_decoder().feed([3, 1]), dropping.open_decoder().feed([3, 1]))
+
+
+# ── updates ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("clip_norm", [0.0, 0.05, 1e6])
+def test_gradients_are_clipped_to_the_norm_asked_for(backend, clip_norm):
+    training = plan(clip_norm=clip_norm)
+    trainer = open_trainer(backend, training)
+    norm = trainer.compute_gradients([random_batch()], 0).norm
+    assert norm > 0.1
+    trainer.apply_update(RATES)
+    first = [array for name, array in trainer.read_state().optimizer.items() if name.startswith("adamw.first.")]
+    used = np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in first)) / (1 - training.optimizer.beta1)
+    assert used == pytest.approx(clip_norm if clip_norm == 0.05 else norm, rel=1e-4)
+
+
+def test_weight_decay_spares_the_norms(backend, optimizer):
+    states = []
+    for decay in (0.0, 0.5):
+        trainer = open_trainer(backend, plan(optimizer, weight_decay=decay, matrix_weight_decay=decay))
+        take_steps(trainer, 0, 1)
+        states.append(trainer.read_state().weights)
+    without, with_decay = states
+    for name, array in without.items():
+        assert np.array_equal(array, with_decay[name]) == ("norm" in name), name
+
+
+def test_rate_of_zero_changes_no_weight(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer))
+    trainer.compute_gradients([random_batch()], 0)
+    trainer.apply_update(Rates(0.0, 0.0))
+    assert_same_arrays(trainer.read_state().weights, moved_weights())
+    assert trainer.read_state().num_updates == 1
+
+
+def test_each_rate_moves_its_own_weights(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer))
+    trainer.compute_gradients([random_batch()], 0)
+    trainer.apply_update(Rates(learning_rate=0.0, matrix_learning_rate=0.02))
+    weights = moved_weights()
+    moved = {name for name, a in trainer.read_state().weights.items() if not np.array_equal(a, weights[name])}
+    assert moved == ({name for name in weights if name.endswith("_proj.weight")} if optimizer == "muon" else set())
+
+
+def test_training_reduces_the_loss(backend, optimizer):
+    batch = random_batch(rows=2, share_ignored=0.0)
+    trainer = open_trainer(backend, plan(optimizer), build_initial_weights(SHAPE, 3, 0.02))
+    losses = []
+    for step in range(60):
+        losses.append(trainer.compute_gradients([batch], step).loss)
+        trainer.apply_update(Rates(0.01, 0.02))
+    assert losses[0] == pytest.approx(np.log(SHAPE.vocab_size), abs=0.1)
+    assert losses[1] < losses[0]
+    assert losses[-1] < 0.5
+    newest = trainer.compute_gradients([batch], 60).loss
+    assert trainer.score(batch).nll_BT.mean() == pytest.approx(newest, rel=1e-4)
+
+
+def test_two_trainers_from_one_start_stay_equal_bit_for_bit(backend, optimizer):
+    training = plan(optimizer, dropout=0.1, label_smoothing=0.1)
+    one, other = open_trainer(backend, training), open_trainer(backend, training)
+    assert take_steps(one, 0, 4) == take_steps(other, 0, 4)
+    assert_same_state(one.read_state(), other.read_state())
+
+
+def test_scoring_between_gradients_and_update_changes_nothing(backend, optimizer):
+    plain, scoring = open_trainer(backend, plan(optimizer)), open_trainer(backend, plan(optimizer))
+    for trainer in (plain, scoring):
+        trainer.compute_gradients([random_batch()], 0)
+    scoring.score(random_batch(seed=5))
+    scoring.open_decoder().feed([1, 2, 3])
+    scoring.read_state()
+    for trainer in (plain, scoring):
+        trainer.apply_update(RATES)
+    assert_same_state(plain.read_state(), scoring.read_state())
+
+
+# ── state ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_state_has_the_standard_names_shapes_and_float32(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer))
+    take_steps(trainer, 0, 3)
+    state = trainer.read_state()
+    assert {name: array.shape for name, array in state.weights.items()} == weight_shapes(SHAPE)
+    assert {name: a.shape for name, a in state.optimizer.items()} == optimizer_state_shapes(SHAPE, optimizer)
+    assert {a.dtype for a in (*state.weights.values(), *state.optimizer.values())} == {np.dtype(np.float32)}
+    assert state.num_updates == 3
+    assert all(array.any() for array in state.optimizer.values())
+
+
+def test_new_trainer_has_exactly_the_weights_it_was_given(backend, optimizer):
+    state = open_trainer(backend, plan(optimizer)).read_state()
+    assert_same_arrays(state.weights, moved_weights())
+    assert {name: array.shape for name, array in state.optimizer.items()} == optimizer_state_shapes(SHAPE, optimizer)
+    assert not any(array.any() for array in state.optimizer.values())
+    assert state.num_updates == 0
+
+
+def test_resumed_trainer_goes_on_bit_for_bit(backend, optimizer):
+    training = plan(optimizer, dropout=0.1, label_smoothing=0.1)
+    trainer = open_trainer(backend, training)
+    take_steps(trainer, 0, 3)
+    state = trainer.read_state()
+    # A checkpoint gives arrays back in another order.
+    state = replace(state, weights=dict(sorted(state.weights.items())), optimizer=dict(sorted(state.optimizer.items())))
+    resumed = open_trainer(backend, training, dict(sorted(moved_weights(seed=99).items())))
+    resumed.load_state(state)
+    assert_same_state(resumed.read_state(), state)
+    assert take_steps(resumed, 3, 6) == take_steps(trainer, 3, 6)
+    assert_same_state(resumed.read_state(), trainer.read_state())
+
+
+def test_loading_an_earlier_state_into_a_used_trainer_takes_it_back(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer))
+    take_steps(trainer, 0, 2)
+    state = trainer.read_state()
+    there = take_steps(trainer, 2, 5)
+    trainer.load_state(state)
+    assert take_steps(trainer, 2, 5) == there
+
+
+def test_state_is_copied_both_ways(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer))
+    take_steps(trainer, 0, 1)
+    kept, read = trainer.read_state(), trainer.read_state()
+    for array in (*read.weights.values(), *read.optimizer.values()):
+        array += 1.0
+    assert_same_state(trainer.read_state(), kept)
+    trainer.load_state(read)
+    take_steps(trainer, 1, 2)
+    for name, array in read.weights.items():
+        np.testing.assert_array_equal(array, kept.weights[name] + np.float32(1.0), err_msg=name)
+
+
+def test_given_weights_are_not_written_to(backend):
+    weights = moved_weights()
+    trainer = open_trainer(backend, weights=weights)
+    take_steps(trainer, 0, 2)
+    assert_same_arrays(weights, moved_weights())
+
+
+# ── refusals ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def without(arrays, name):
+    return {key: array for key, array in arrays.items() if key != name}
+
+
+DAMAGE = {
+    "missing": lambda weights: without(weights, Q0),
+    "another shape": lambda weights: weights | {Q0: weights[Q0][:-1]},
+    "one too many": lambda weights: weights | {"lm_head.weight": weights[Q0]},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_weights_that_do_not_fit_are_refused_by_name(backend, damage):
+    weights = DAMAGE[damage](moved_weights())
+    named = "lm_head.weight" if damage == "one too many" else Q0
+    trainer = open_trainer(backend)
+    before = trainer.read_state()
+    with pytest.raises(ValueError, match=named):
+        backend.open_trainer(SHAPE, weights, compute_for(backend), plan())
+    with pytest.raises(ValueError, match=named):
+        backend.open_model(SHAPE, weights, compute_for(backend))
+    with pytest.raises(ValueError, match=named):
+        trainer.load_state(replace(before, weights=weights))
+    assert_same_state(trainer.read_state(), before)
+
+
+def test_optimizer_state_that_does_not_fit_is_refused_by_name(backend):
+    trainer = open_trainer(backend)
+    before = trainer.read_state()
+    name = f"adamw.second.{Q0}"
+    for optimizer in (without(before.optimizer, name), before.optimizer | {name: before.optimizer[name][:-1]}):
+        with pytest.raises(ValueError, match=name):
+            trainer.load_state(replace(before, optimizer=optimizer))
+    with pytest.raises(ValueError, match="muon"):
+        trainer.load_state(replace(before, optimizer=before.optimizer | {f"muon.momentum.{Q0}": before.weights[Q0]}))
+    assert_same_state(trainer.read_state(), before)
+
+
+# ── scoring and writing ───────────────────────────────────────────────────────────────────────────────────────────────
+def test_score_is_zero_and_false_where_ignored_and_changes_nothing(backend):
+    batch, trainer = random_batch(), open_trainer(backend)
+    before = trainer.read_state()
+    scores = trainer.score(batch)
+    is_ignored = batch.targets_BT == IGNORED
+    assert is_ignored.any()
+    assert scores.nll_BT.shape == scores.correct_BT.shape == batch.targets_BT.shape
+    assert (scores.nll_BT.dtype, scores.correct_BT.dtype) == (np.dtype(np.float32), np.dtype(np.bool_))
+    assert not scores.nll_BT[is_ignored].any()
+    assert not scores.correct_BT[is_ignored].any()
+    assert (scores.nll_BT[~is_ignored] > 0).all()
+    assert_same_state(trainer.read_state(), before)
+
+
+def test_scores_add_up_to_the_training_loss(backend):
+    batch, trainer = random_batch(), open_trainer(backend)
+    gradients, scores = trainer.compute_gradients([batch], 0), trainer.score(batch)
+    assert scores.nll_BT.sum(dtype=np.float64) == pytest.approx(gradients.nll_sum, rel=1e-5)
+    assert int(scores.correct_BT.sum()) == gradients.num_correct
+
+
+def test_model_scores_as_the_trainer_does(backend):
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    found, expected = model.score(random_batch()), open_trainer(backend).score(random_batch())
+    np.testing.assert_allclose(found.nll_BT, expected.nll_BT, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.correct_BT, expected.correct_BT)
+
+
+def test_batch_with_nothing_to_score_scores_nothing(backend):
+    batch = random_batch()
+    scores = open_trainer(backend).score(replace(batch, targets_BT=np.full_like(batch.targets_BT, IGNORED)))
+    assert not scores.nll_BT.any()
+    assert not scores.correct_BT.any()
+
+
+def test_decoder_says_what_the_scores_say(backend):
+    batch = random_batch(rows=1, length=16, share_ignored=0.0)
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    scores, decoder = model.score(batch), model.open_decoder()
+    for position, (token, target) in enumerate(zip(batch.tokens_BT[0], batch.targets_BT[0], strict=True)):
+        logits = decoder.feed([int(token)])
+        assert logits.shape == (SHAPE.vocab_size,)
+        assert logits.dtype == np.float32
+        nll = np.log(np.exp(logits - logits.max()).sum()) - (logits[target] - logits.max())
+        assert nll == pytest.approx(scores.nll_BT[0, position], rel=1e-4, abs=1e-5)
+
+
+def test_decoder_reads_the_same_in_pieces_as_at_once(backend):
+    tokens = [int(token) for token in random_batch(rows=1, length=40).tokens_BT[0]]
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    at_once = model.open_decoder().feed(tokens)
+    decoder = model.open_decoder()
+    for piece in (tokens[:7], tokens[7:8], tokens[8:30]):
+        assert not np.allclose(decoder.feed(piece), at_once, atol=1e-2)
+    np.testing.assert_allclose(decoder.feed(tokens[30:]), at_once, rtol=1e-4, atol=1e-4)
+
+
+def test_decoders_of_one_model_have_pasts_of_their_own(backend):
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    alone = model.open_decoder()
+    expected = [alone.feed([5, 6]), alone.feed([7])]
+    one, other = model.open_decoder(), model.open_decoder()
+    first = one.feed([5, 6])
+    other.feed([9, 9, 9])
+    np.testing.assert_array_equal(first, expected[0])
+    np.testing.assert_array_equal(one.feed([7]), expected[1])
+
+
+def test_decoder_of_a_trainer_writes_with_its_newest_weights(backend):
+    trainer = open_trainer(backend)
+    before = trainer.open_decoder().feed([5, 6])
+    take_steps(trainer, 0, 1)
+    after = trainer.open_decoder().feed([5, 6])
+    model = backend.open_model(SHAPE, trainer.read_state().weights, compute_for(backend))
+    assert not np.allclose(before, after, atol=1e-4)
+    np.testing.assert_allclose(model.open_decoder().feed([5, 6]), after, rtol=1e-4, atol=1e-5)
