@@ -24,17 +24,24 @@ from trainwright.core.errors import (
 from trainwright.core.records import Frozen, ModelShape, TrainingPlan
 
 OLDEST_PYTHON = (3, 11)
-PACKAGES = ("numpy", "pydantic", "sentencepiece", "tokenizers", "safetensors", "sqlalchemy", "httpx", "matplotlib")
+PACKAGES = (
+    "httpx", "jinja2", "matplotlib", "numpy", "psutil", "pydantic", "pyyaml", "rich", "safetensors", "sentencepiece",
+    "sqlalchemy", "tokenizers",
+)  # fmt: skip
 FLOAT_BYTES = 4
 
 
 class Finding(Frozen):
-    """One row: `ok` True, False, or None where it is optional and absent. `remedy` is what mends it."""
+    """One row: `ok` True, False, or None where it is optional and absent. `remedy` is what mends it.
+
+    `error` is the name of the error that a run would end with; "" where the row is fine.
+    """
 
     name: str
     ok: bool | None
     found: str
     remedy: str = ""
+    error: str = ""
 
 
 class Footprint(Frozen):
@@ -63,7 +70,10 @@ def check_python() -> Finding:
     """The running Python is new enough."""
     found = ".".join(str(part) for part in sys.version_info[:3])
     ok = sys.version_info[:2] >= OLDEST_PYTHON
-    return Finding(name="Python", ok=ok, found=found, remedy="" if ok else "Install Python 3.11 or newer.")
+    if ok:
+        return Finding(name="Python", ok=True, found=found)
+    remedy = "Install Python 3.11 or newer."
+    return Finding(name="Python", ok=False, found=found, remedy=remedy, error=PythonTooOld.name)
 
 
 def check_packages() -> list[Finding]:
@@ -73,8 +83,15 @@ def check_packages() -> list[Finding]:
         try:
             findings.append(Finding(name=f"package {package}", ok=True, found=metadata.version(package)))
         except metadata.PackageNotFoundError:
+            remedy = f"pip install {package}"
             findings.append(
-                Finding(name=f"package {package}", ok=False, found="not installed", remedy=f"pip install {package}")
+                Finding(
+                    name=f"package {package}",
+                    ok=False,
+                    found="not installed",
+                    remedy=remedy,
+                    error=PackageMissing.name,
+                )
             )
     return findings
 
@@ -89,7 +106,11 @@ def check_writable(folder: Path) -> Finding:
                 file.write(b"\0" * 4096)
                 file.flush()
     except (DiskFull, NotWritable) as error:
-        return Finding(name=name, ok=False, found=error.why or error.message, remedy=error.next_step)
+        return Finding(name=name, ok=False, found=error.why, remedy=error.next_step, error=error.name)
+    except OSError as error:  # a file where the folder should be, a name that is too long
+        found = f"The operating system said: {error.strerror}."
+        remedy = "Choose a folder you may write to with --workspace or --output-dir."
+        return Finding(name=name, ok=False, found=found, remedy=remedy, error=NotWritable.name)
     return Finding(name=name, ok=True, found="yes")
 
 
@@ -97,12 +118,11 @@ def check_disk(folder: Path, needed_bytes: int) -> Finding:
     """There is room for what the plan is expected to write."""
     nearest = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(nearest).free
-    return Finding(
-        name="disk",
-        ok=free >= needed_bytes,
-        found=f"{free / 1e9:.1f} GB free, about {needed_bytes / 1e9:.2f} GB needed",
-        remedy="" if free >= needed_bytes else "Free some space, or choose another folder with --workspace.",
-    )
+    found = f"{free / 1e9:.1f} GB free, about {needed_bytes / 1e9:.2f} GB needed"
+    if free >= needed_bytes:
+        return Finding(name="disk", ok=True, found=found)
+    remedy = "Free some space, or choose another folder with --workspace."
+    return Finding(name="disk", ok=False, found=found, remedy=remedy, error=DiskFull.name)
 
 
 def check_memory(needed_bytes: int) -> Finding:
@@ -110,32 +130,32 @@ def check_memory(needed_bytes: int) -> Finding:
     import psutil
 
     available = psutil.virtual_memory().available
-    return Finding(
-        name="memory",
-        ok=available >= needed_bytes,
-        found=f"{available / 1e9:.1f} GB available, about {needed_bytes / 1e9:.2f} GB needed",
-        remedy="" if available >= needed_bytes else "Choose a smaller --batch-size, or raise train.accumulation.",
-    )
+    found = f"{available / 1e9:.1f} GB available, about {needed_bytes / 1e9:.2f} GB needed"
+    if available >= needed_bytes:
+        return Finding(name="memory", ok=True, found=found)
+    remedy = "Choose a smaller --batch-size, or raise train.accumulation."
+    return Finding(name="memory", ok=False, found=found, remedy=remedy, error=MemoryShort.name)
 
 
 def check_device(framework: str, device: str, *, wanted: bool) -> Finding:
     """A real kernel runs. A framework that nobody asked for may be absent."""
     name = f"{framework} on {device}"
+    ok = False if wanted else None
     if not is_installed(framework):
         entry = CATALOGUE[framework]
-        return Finding(
-            name=name, ok=False if wanted else None, found=f"{entry.package} is not installed", remedy=entry.install
-        )
-    probe = open_backend(framework).probe(device)
+        found = f"{entry.package} is not installed"
+        return Finding(name=name, ok=ok, found=found, remedy=entry.install, error=PackageMissing.name)
+    try:
+        probe = open_backend(framework).probe(device)
+    except PackageMissing as error:  # installed, and broken
+        return Finding(name=name, ok=ok, found=error.why, remedy=error.next_step, error=error.name)
     if probe.works:
         return Finding(name=name, ok=True, found=f"{probe.device_name}, {framework} {probe.version}".strip(", "))
-    return Finding(name=name, ok=False if wanted else None, found=probe.problem, remedy=probe.remedy)
+    return Finding(name=name, ok=ok, found=probe.problem, remedy=probe.remedy, error=DeviceUnavailable.name)
 
 
 def check_machine(root: Path, footprint: Footprint, devices: dict[str, str]) -> list[Finding]:
-    """Every row, for every framework in `devices` ({framework: device}). One working framework other than none is enough:
-    the others may be absent.
-    """
+    """Every row, for every framework in `devices` ({framework: device}), none of which has to be there."""
     frameworks = [check_device(name, device, wanted=False) for name, device in devices.items()]
     return [
         check_python(),
@@ -147,18 +167,16 @@ def check_machine(root: Path, footprint: Footprint, devices: dict[str, str]) -> 
     ]
 
 
+_ERRORS: dict[str, type[PrerequisiteError]] = {
+    error_class.name: error_class
+    for error_class in (PythonTooOld, PackageMissing, DiskFull, NotWritable, MemoryShort, DeviceUnavailable)
+}
+
+
 def require_all(findings: list[Finding]) -> None:
     """Raises the error of the first row that failed, with its remedy."""
     for finding in findings:
         if finding.ok is False:
-            raise _error_class(finding)(
+            raise _ERRORS[finding.error](
                 f"Prerequisite not met: {finding.name}.", why=finding.found, next_step=finding.remedy
             )
-
-
-def _error_class(finding: Finding) -> type[PrerequisiteError]:
-    if finding.name.startswith("writable"):
-        return DiskFull if "space" in finding.found.lower() else NotWritable
-    if finding.name.startswith("package") or "not installed" in finding.found:
-        return PackageMissing
-    return {"Python": PythonTooOld, "disk": DiskFull, "memory": MemoryShort}.get(finding.name, DeviceUnavailable)

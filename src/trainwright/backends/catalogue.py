@@ -2,25 +2,41 @@
 
 import importlib
 import importlib.util
+import os
 from dataclasses import dataclass
 
-from trainwright.backends.protocol import Backend, Capabilities
+from trainwright.backends.protocol import Backend
 from trainwright.core.errors import DeviceUnavailable, InternalError, PackageMissing, UnsupportedPlan
 from trainwright.core.records import Compute, Optimizer
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a backend is, the package it needs (None: nothing beyond ours), and how to install that."""
+    """Where a backend is, the package it needs (None: nothing beyond ours), and how to install that.
+
+    `environment` is what the framework reads from the environment as it is imported; what a person set there stays.
+    """
 
     module: str
     class_name: str
     package: str | None
     install: str
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 CATALOGUE: dict[str, Entry] = {
-    "torch": Entry("trainwright.backends.torch", "TorchBackend", "torch", "pip install 'trainwright[torch]'"),
+    "torch": Entry(
+        "trainwright.backends.torch",
+        "TorchBackend",
+        "torch",
+        "pip install 'trainwright[torch]'",
+        (
+            # OpenMP threads that wait for each other by spinning lose most of a core that somebody else uses too.
+            ("GOMP_SPINCOUNT", "1000"),
+            # cuBLAS is deterministic only with a workspace of fixed size.
+            ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+        ),
+    ),
     "reference": Entry("trainwright.backends.reference", "ReferenceBackend", None, ""),
 }
 
@@ -32,7 +48,7 @@ def is_installed(name: str) -> bool:
 
 
 def open_backend(name: str) -> Backend:
-    """The backend. Raises PackageMissing, naming the install command, where its framework is not installed."""
+    """The backend. Raises PackageMissing, naming the install command, where its framework is not there or not importable."""
     entry = CATALOGUE.get(name)
     if entry is None:
         raise InternalError(f"There is no backend called {name}.", why=f"There are: {', '.join(CATALOGUE)}.")
@@ -42,7 +58,19 @@ def open_backend(name: str) -> Backend:
             why="Frameworks are optional: only what a plan uses must be there.",
             next_step=f"{entry.install}   (or train a small model without it: --framework reference)",
         )
-    backend: Backend = getattr(importlib.import_module(entry.module), entry.class_name)()
+    for variable, value in entry.environment:
+        os.environ.setdefault(variable, value)
+    try:
+        module = importlib.import_module(entry.module)
+    except (ImportError, OSError) as error:  # OSError: a shared library of the framework's does not load
+        if entry.package is None:
+            raise
+        raise PackageMissing(
+            f"The package {entry.package} is installed and cannot be imported.",
+            why=" ".join(str(error).split()),
+            next_step=f"pip install --force-reinstall {entry.package}",
+        ) from error
+    backend: Backend = getattr(module, entry.class_name)()
     return backend
 
 
@@ -58,17 +86,20 @@ def require_working(name: str, device: str) -> str:
 
 def require_supported(compute: Compute, optimizer: Optimizer) -> None:
     """Raises UnsupportedPlan, naming the backends that can, where the plan asks a backend for what it cannot do."""
+    if _supports(compute.framework, compute, optimizer):  # asked first: the others stay unimported, and cost nothing
+        return
     wanted = f"{compute.dtype}{' compiled' if compute.compile else ''} with {optimizer.name} on {compute.device}"
-    able = [name for name in CATALOGUE if is_installed(name) and _supports(open_backend(name).capabilities, compute, optimizer)]
-    if compute.framework not in able:
-        raise UnsupportedPlan(
-            f"The {compute.framework} backend cannot train in {wanted}.",
-            why=f"Backends installed here that can: {', '.join(able) or 'none'}.",
-            next_step=f"Choose --framework {able[0]}." if able else "Choose compute.dtype=float32 compute.compile=false.",
-        )
+    others = [name for name in CATALOGUE if name != compute.framework and is_installed(name)]
+    able = [name for name in others if _supports(name, compute, optimizer)]
+    raise UnsupportedPlan(
+        f"The {compute.framework} backend cannot train in {wanted}.",
+        why=f"Backends installed here that can: {', '.join(able) or 'none'}.",
+        next_step=f"Choose --framework {able[0]}." if able else "Choose compute.dtype=float32 compute.compile=false.",
+    )
 
 
-def _supports(capabilities: Capabilities, compute: Compute, optimizer: Optimizer) -> bool:
+def _supports(name: str, compute: Compute, optimizer: Optimizer) -> bool:
+    capabilities = open_backend(name).capabilities
     device_kind = compute.device.partition(":")[0]
     return (
         device_kind in capabilities.devices

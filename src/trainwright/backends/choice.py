@@ -70,14 +70,19 @@ def choose_compute(
         if compute.compile and time_budget_s is None and _is_short(speeds, training.num_steps):
             speeds.append(Speed(compute=compute, problem="not measured: the run is too short to repay compilation"))
         else:
-            speeds.append(_recall_or_measure(SpeedRequest(shape=shape, training=training, compute=compute), machine, memory))
-    best = min(speeds, key=lambda speed: _cost(speed, training.num_steps, time_budget_s))
-    if best.step_s is None:
-        problems = "; ".join(f"{speed.compute.dtype}{' compiled' * speed.compute.compile}: {speed.problem}" for speed in speeds)
+            speeds.append(
+                _recall_or_measure(SpeedRequest(shape=shape, training=training, compute=compute), machine, memory)
+            )
+    working = [speed for speed in speeds if speed.step_s is not None]
+    if not working:
+        problems = "; ".join(
+            f"{speed.compute.dtype}{' compiled' * speed.compute.compile}: {speed.problem}" for speed in speeds
+        )
         raise UnsupportedPlan(
             f"{framework} could not train this plan in any way.", why=problems, next_step="Run `trainwright doctor`."
         )
-    return Choice(compute=best.compute, device_name=device_name, reason=_explain(speeds, best), candidates=tuple(speeds))
+    best = min(working, key=lambda speed: _cost(speed, training.num_steps, time_budget_s))
+    return Choice(compute=best.compute, device_name=device_name, reason=_explain(speeds), candidates=tuple(speeds))
 
 
 def choose_framework(wanted: Literal["auto", "torch", "reference"]) -> Framework:
@@ -125,7 +130,10 @@ def _iter_candidates(section: ComputeSection, framework: Framework, device: str,
 
 
 def _is_short(speeds: list[Speed], num_steps: int) -> bool:
-    return any(speed.step_s is not None and speed.step_s * num_steps < WORTH_COMPILING_S for speed in speeds)
+    return any(
+        speed.step_s is not None and not speed.compute.compile and speed.step_s * num_steps < WORTH_COMPILING_S
+        for speed in speeds
+    )
 
 
 def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory) -> Speed:
@@ -160,8 +168,8 @@ def _cost(speed: Speed, num_steps: int, time_budget_s: float | None) -> float:
     return speed.step_s / left_s if left_s > 0 else float("inf")
 
 
-def _explain(speeds: list[Speed], best: Speed) -> str:
-    measured = [speed for speed in speeds if speed.step_s is not None]
-    if len(measured) < len(speeds) and len(measured) == 1:
+def _explain(speeds: list[Speed]) -> str:
+    num_measured = sum(speed.step_s is not None for speed in speeds)
+    if num_measured == 1:
         return "the only candidate that was measured"
-    return f"the fastest of {len(measured)} measured for a run of this length" if best.step_s else "no candidate works"
+    return f"the fastest of {num_measured} measured for a run of this length"

@@ -1,8 +1,7 @@
 """The reference backend: the model, its gradients and its optimizers in plain numpy. It is the specification.
 
 `reference_math.py` has the formulas, `reference_layers.py` the decoder made of them, this file the trainer around it.
-Other backends are right where they agree with it. It runs on one CPU, in float32. The number of threads is numpy's own
-(its BLAS reads it from the environment when Python starts), so a plan's `num_threads` is not set here.
+Other backends are right where they agree with it. It runs on one CPU, in float32.
 
 Shapes: B rows, T positions, D hidden, V vocabulary, N the positions of a batch that have a target.
 """
@@ -13,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from trainwright.backends.initial import (
     EMBEDDING,
@@ -258,17 +258,18 @@ class ReferenceBackend:
 
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> ReferenceModel:
         """A model that only scores and decodes. Raises UnsupportedPlan, and ValueError for weights that do not fit."""
-        self._require_supported(compute)
+        self._set_up(compute)
         return ReferenceModel(shape, weights)
 
     def open_trainer(
         self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan
     ) -> ReferenceTrainer:
         """A model with its optimizer, at update 0. Raises UnsupportedPlan; ValueError for weights that do not fit."""
-        self._require_supported(compute)
+        self._set_up(compute)
         return ReferenceTrainer(shape, weights, training)
 
-    def _require_supported(self, compute: Compute) -> None:
+    def _set_up(self, compute: Compute) -> None:
+        """Refuse what numpy cannot do, and give its matrix products the plan's number of threads, for the whole process."""
         asked = f"device {compute.device}, dtype {compute.dtype}, compile {str(compute.compile).lower()}"
         can = self.capabilities
         if compute.device not in can.devices or compute.dtype not in can.dtypes or compute.compile:
@@ -277,3 +278,4 @@ class ReferenceBackend:
                 why="It is plain numpy: device cpu, dtype float32, nothing compiled.",
                 next_step="Set compute.device=cpu compute.dtype=float32 compute.compile=false, or another framework.",
             )
+        threadpool_limits(limits=compute.num_threads, user_api="blas")

@@ -5,7 +5,6 @@ protocol around them.
 """
 
 import ctypes
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -226,7 +225,6 @@ class TorchBackend:
 def set_up(compute: Compute) -> None:
     """Process-wide settings that a plan's result or speed depends on."""
     torch.set_num_threads(compute.num_threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory that it did not write
     if sys.platform == "linux":

@@ -12,9 +12,8 @@ app = typer.Typer()
 @app.command()
 def doctor(workspace: WorkspacePath = None, as_json: Json = False) -> None:
     """Check Python, packages, folder, disk, memory, and run a real kernel on every framework that is installed."""
-    from trainwright.backends.catalogue import CATALOGUE
+    from trainwright.backends.catalogue import CATALOGUE, is_installed
     from trainwright.backends.choice import choose_device
-    from trainwright.backends.catalogue import is_installed
     from trainwright.core.manifest import parse_manifest
     from trainwright.core.plan import resolve_shape, resolve_training
     from trainwright.prerequisites import check_machine, estimate_footprint, require_all

@@ -15,7 +15,9 @@ app = typer.Typer()
 def export(
     ref: Annotated[str, typer.Argument(help="name@latest, a run's id, RUN@STEP, or a checkpoint's id.")],
     output_dir: Annotated[Path, typer.Argument(help="The folder to make.")],
-    to: Annotated[Literal["hf"], typer.Option("--to", help="hf: a Hugging Face folder (Qwen3), as `transformers` opens it.")] = "hf",
+    to: Annotated[
+        Literal["hf"], typer.Option("--to", help="hf: a Hugging Face folder (Qwen3), as `transformers` opens it.")
+    ] = "hf",
     overwrite: Overwrite = False,
     workspace: WorkspacePath = None,
     as_json: Json = False,

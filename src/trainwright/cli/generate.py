@@ -16,10 +16,17 @@ def generate(
     ref: Annotated[str, typer.Argument(help="name@latest, a run's id, RUN@STEP, or a checkpoint's id.")],
     prompt: Annotated[str, typer.Argument(help="The text to go on from.")] = "",
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, max=100_000, help="Tokens at most.")] = 200,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, max=10, help="0 takes the likeliest token.")] = 0.8,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, max=10, help="0 takes the likeliest token.")
+    ] = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw among the k likeliest; 0: among all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="Draw within this much probability.")] = 0.95,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Equal seeds give equal text.  [default: by the plan]", show_default=False)] = None,
+    top_p: Annotated[
+        float, typer.Option("--top-p", min=0.0, max=1.0, help="Draw within this much probability.")
+    ] = 0.95,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Equal seeds give equal text.  [default: by the plan]", show_default=False),
+    ] = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,9 @@ app = typer.Typer()
 
 @app.command()
 def lineage(
-    ref: Annotated[str, typer.Argument(help="Any record: an id, the beginning of one, or a ref such as stories@latest.")],
+    ref: Annotated[
+        str, typer.Argument(help="Any record: an id, the beginning of one, or a ref such as stories@latest.")
+    ],
     check: Annotated[bool, typer.Option("--check", help="Re-hash everything that the records name.")] = False,
     workspace: WorkspacePath = None,
     as_json: Json = False,

@@ -36,11 +36,11 @@ _ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 class LazyVerbs(TyperGroup):
     """Finds a verb's module when it is asked for; lists names and one-line helps without importing any."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class calls it so
         """Verbs in the order in which a person meets them."""
         return list(VERBS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the base class calls it so
         """The verb, imported only where it is about to run (help on the group shows its one line without it)."""
         if cmd_name not in VERBS:
             return None
@@ -88,11 +88,13 @@ def main() -> None:
         code = 128 + signal.SIGPIPE
     except TrainwrightError as error:
         code = _fail(error, as_json)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the one door where every fault becomes one of ours
         traceback.print_exc()
         code = _fail(
             InternalError(
-                f"{type(error).__name__}: {error}", why="This is a fault of ours.", next_step="Please report the lines above."
+                f"{type(error).__name__}: {error}",
+                why="This is a fault of ours.",
+                next_step="Please report the lines above.",
             ),
             as_json,
         )
@@ -124,5 +126,3 @@ def _render(error: TrainwrightError) -> str:
 def _silence_stdout() -> None:
     """A reader that went away (`| head`) is no fault; keep Python from complaining about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-

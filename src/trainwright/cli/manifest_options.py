@@ -14,11 +14,16 @@ def _flag(name: str, text: str, metavar: str) -> Any:
 
 
 ManifestPath = Annotated[
-    str | None, typer.Argument(help="A manifest (YAML); without one, the defaults.", metavar="[MANIFEST]", show_default=False)
+    str | None,
+    typer.Argument(help="A manifest (YAML); without one, the defaults.", metavar="[MANIFEST]", show_default=False),
 ]
 Corpus = Annotated[
     str | None,
-    _flag("--corpus", "builtin:stories, builtin:python-docs, builtin:arithmetic; a file, folder, glob, URL or hf://…", "SOURCE"),
+    _flag(
+        "--corpus",
+        "builtin:stories, builtin:python-docs, builtin:arithmetic; a file, folder, glob, URL or hf://…",
+        "SOURCE",
+    ),
 ]
 Preset = Annotated[str | None, _flag("--preset", "quick, low-memory, balanced (default) or high.", "NAME")]
 VocabSize = Annotated[int | None, _flag("--vocab-size", "Pieces in the tokenizer, 256–65535.  [default: 4096]", "N")]
@@ -28,7 +33,9 @@ TimeBudget = Annotated[
     str | None, _flag("--time-budget", "Training time, instead of epochs: 90, 90s, 5m or 1h.", "TIME")
 ]
 BatchSize = Annotated[int | None, _flag("--batch-size", "Windows in one update, 1–4096.  [default: 32]", "N")]
-LearningRate = Annotated[float | None, _flag("--learning-rate", "Peak learning rate, 1e-6–1.  [default: by preset]", "RATE")]
+LearningRate = Annotated[
+    float | None, _flag("--learning-rate", "Peak learning rate, 1e-6–1.  [default: by preset]", "RATE")
+]
 MaxSeqLength = Annotated[int | None, _flag("--max-seq-length", "Tokens in one window, 32–8192.  [default: 128]", "N")]
 Seed = Annotated[int | None, _flag("--seed", "Everything random follows from it.  [default: 1337]", "N")]
 Framework = Annotated[str | None, _flag("--framework", "auto, torch or reference.  [default: auto]", "NAME")]
@@ -78,5 +85,7 @@ def parse_duration(text: str) -> float:
         return float(number) * _SECONDS.get(unit, 1)
     except ValueError:
         raise InvalidValue(
-            f"--time-budget is {text!r}.", why="It is a number of seconds, or a number with s, m or h.", next_step="For example: --time-budget 5m"
+            f"--time-budget is {text!r}.",
+            why="It is a number of seconds, or a number with s, m or h.",
+            next_step="For example: --time-budget 5m",
         ) from None

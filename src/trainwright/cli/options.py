@@ -24,6 +24,16 @@ def workspace_root(given: Path | None) -> Path:
     return given or Path(os.environ.get("TRAINWRIGHT_WORKSPACE") or ".trainwright")
 
 
+def may_overwrite(output_dir: Path | None, overwrite: bool, yes: bool) -> bool:
+    """Whether an output folder may be replaced: as said, or, at a terminal alone, as answered."""
+    if overwrite or yes or output_dir is None:
+        return overwrite or yes
+    is_taken = output_dir.is_dir() and any(output_dir.iterdir())
+    if not is_taken or not sys.stdin.isatty():
+        return False
+    return typer.confirm(f"{output_dir} is there already. Replace it?", err=True)
+
+
 def print_json(document: Any) -> None:
     """The one JSON document of a command."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

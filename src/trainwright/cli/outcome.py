@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from trainwright.core.records import Check, Measure, Report
 from trainwright.cli.options import print_json
+from trainwright.core.records import Check, Measure, Report
 from trainwright.pipeline.run import Finished, require_passed
 
 
@@ -57,7 +57,12 @@ def render_finished(finished: Finished) -> None:
     for sample in finished.report.samples[:1]:
         console.print(f"\n[bold]{escape(sample.prompt)}[/bold]{escape(sample.text)}\n", soft_wrap=True)
     shown = finished.artefacts
-    for label, name in (("report", "report.html"), ("plot", "loss.png"), ("metrics", "training_metrics.json"), ("model", "model.safetensors")):
+    for label, name in (
+        ("report", "report.html"),
+        ("plot", "loss.png"),
+        ("metrics", "training_metrics.json"),
+        ("model", "model.safetensors"),
+    ):
         if name in shown:
             console.print(f"{label:8}{shown[name]}", soft_wrap=True)
     prompt = finished.report.samples[0].prompt if finished.report.samples else "The"

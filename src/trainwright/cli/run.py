@@ -20,7 +20,7 @@ from trainwright.cli.manifest_options import (
     VocabSize,
     read_manifest,
 )
-from trainwright.cli.options import Json, Overrides, Overwrite, WorkspacePath, workspace_root
+from trainwright.cli.options import Json, Overrides, Overwrite, WorkspacePath, may_overwrite, workspace_root
 
 app = typer.Typer()
 
@@ -44,11 +44,21 @@ def run(
         Path | None, typer.Option("--output-dir", help="Copy the plain artefacts here.", show_default=False)
     ] = None,
     overwrite: Overwrite = False,
-    skip_corpus: Annotated[bool, typer.Option("--skip-corpus", help="Reuse the corpus; never read its source.")] = False,
-    skip_tokenizer: Annotated[bool, typer.Option("--skip-tokenizer", help="Reuse the tokenizer; never train it.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run of this plan.")] = False,
-    retrain: Annotated[bool, typer.Option("--retrain", help="Train even where this plan was fulfilled before.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Answer yes to every question (none is ever asked without a terminal).")] = False,
+    skip_corpus: Annotated[
+        bool, typer.Option("--skip-corpus", help="Reuse the corpus; never read its source.")
+    ] = False,
+    skip_tokenizer: Annotated[
+        bool, typer.Option("--skip-tokenizer", help="Reuse the tokenizer; never train it.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest unfinished run of this plan.")
+    ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train even where this plan was fulfilled before.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Answer yes to every question (none is ever asked without a terminal).")
+    ] = False,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +85,8 @@ def run(
         seed=seed,
         framework=framework,
     )
-    options = Options(output_dir, overwrite, skip_corpus, skip_tokenizer, resume, retrain)
+    replace = may_overwrite(output_dir, overwrite, yes)
+    options = Options(output_dir, replace, skip_corpus, skip_tokenizer, resume, retrain)
     with ConsoleProgress(make_console()) as progress:
         opened = open_workspace(workspace_root(workspace))
         finished = run_pipeline(settings, opened, Journal(progress), [progress], options)

@@ -14,7 +14,9 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_runs(
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows at most.")] = 20,
-    after: Annotated[str | None, typer.Option("--after", help="Go on after this run's id (`next` of the page before).")] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Go on after this run's id (`next` of the page before).")
+    ] = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -33,12 +35,24 @@ def list_runs(
         sys.stdout.write("No runs yet. `trainwright run` makes one.\n")
         return
     table = Table(box=None)
-    for heading, justify in (("run", "left"), ("name", "left"), ("status", "left"), ("step", "right"), ("bits/byte", "right"), ("started", "left")):
+    for heading, justify in (
+        ("run", "left"),
+        ("name", "left"),
+        ("status", "left"),
+        ("step", "right"),
+        ("bits/byte", "right"),
+        ("started", "left"),
+    ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for state in states:
         bits = "" if state.bits_per_byte is None else f"{state.bits_per_byte:.3f}"
         table.add_row(
-            state.run.id[:12], state.run.name, state.status, f"{state.step:,}/{state.num_steps:,}", bits, state.run.started_at[:19]
+            state.run.id[:12],
+            state.run.name,
+            state.status,
+            f"{state.step:,}/{state.num_steps:,}",
+            bits,
+            state.run.started_at[:19],
         )
     Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
 

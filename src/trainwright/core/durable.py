@@ -84,5 +84,9 @@ def _put_in_place(temporary: Path, path: Path, *, replace: bool) -> None:
         return
     aside = temporary.with_suffix(".old")
     path.replace(aside)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        aside.replace(path)
+        raise
     shutil.rmtree(aside)

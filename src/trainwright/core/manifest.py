@@ -5,6 +5,7 @@ marks what is resolved when the plan is made, from the data and the machine.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from trainwright.core.errors import InvalidValue, ManifestNotFound, ManifestUnreadable, OutOfRange, UnknownKey, UsageError
+from trainwright.core.errors import (
+    InvalidValue,
+    ManifestNotFound,
+    ManifestUnreadable,
+    OutOfRange,
+    UnknownKey,
+    UsageError,
+)
 from trainwright.core.presets import PRESETS
 
 Auto = Literal["auto"]
@@ -100,7 +108,10 @@ class OptimizerSection(Section):
 
 
 class EarlyStoppingSection(Section):
-    """Stop after `patience` validations without a gain of `min_delta` on `metric`. 0: never stop early."""
+    """Stop after `patience` validations without a gain of more than `min_delta` on `metric`. 0: never stop early.
+
+    `metric` also says which checkpoint is the best one, with or without early stopping.
+    """
 
     metric: Literal["val_loss", "bits_per_byte", "accuracy"] = "val_loss"
     patience: Annotated[int, Field(ge=0)] = 0
@@ -108,7 +119,10 @@ class EarlyStoppingSection(Section):
 
 
 class TrainSection(Section):
-    """How long and how. At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one."""
+    """How long and how. At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one.
+
+    Whoever sets one later replaces the one set earlier, whichever of the three that was.
+    """
 
     epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
@@ -165,7 +179,9 @@ class Manifest(Section):
 LENGTH_KEYS = ("epochs", "steps", "time_budget_s")
 
 
-def parse_manifest(path: Path | None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Manifest:
+def parse_manifest(
+    path: Path | None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> Manifest:
     """A manifest from its layers: preset, file at `path`, `flags` (dotted key → value), then `overrides` ("key=value").
 
     Raises ManifestNotFound, ManifestUnreadable, UnknownKey, InvalidValue, OutOfRange.
@@ -173,8 +189,12 @@ def parse_manifest(path: Path | None, overrides: Sequence[str] = (), flags: Mapp
     person: dict[str, Any] = {} if path is None else _read_yaml(path)
     for dotted, value in (flags or {}).items():
         _merge(person, _nest(dotted, value))
+    asked: dict[str, Any] = {}
     for override in overrides:
-        _merge(person, _parse_override(override))
+        _merge(asked, _parse_override(override))
+    if _sets_length(asked):
+        _drop_length(person)
+    _merge(person, asked)
     preset_name = person.get("preset", "balanced")
     layered: dict[str, Any] = {}
     _merge(layered, PRESETS.get(preset_name, {}) if isinstance(preset_name, str) else {})
@@ -192,15 +212,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         )
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2025-13-01
         raise ManifestUnreadable(
-            f"{path} is not YAML.", why=" ".join(str(error).split()), next_step="Mend the line that is named."
+            f"{path} is not YAML.", why=" ".join(str(error).split()), next_step="Mend what is named, and run again."
+        ) from error
+    except OSError as error:
+        raise ManifestUnreadable(
+            f"{path} cannot be read.", why=f"The operating system said: {error.strerror}.", next_step="Check the file."
         ) from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ManifestUnreadable(
-            f"{path} does not hold a mapping.", why="A manifest is a set of `key: value` lines.", next_step="See docs/manifest.md."
+            f"{path} does not hold a mapping.",
+            why="A manifest is a set of `key: value` lines.",
+            next_step="See docs/manifest.md.",
         )
     return document
 
@@ -215,19 +241,21 @@ def _parse_override(override: str) -> dict[str, Any]:
         )
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidValue(f"The value of {dotted} is not YAML: {text!r}.", why=str(error)) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidValue(
+            f"The value of {dotted} is not YAML: {text!r}.",
+            why=" ".join(str(error).split()),
+            next_step=f"Put text in quotes: {dotted}='\"…\"'",
+        ) from error
     return _nest(dotted, _as_number(value))
 
 
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
+
+
 def _as_number(value: Any) -> Any:
-    """YAML 1.1 reads 3e-4 as text; a person means the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    """YAML 1.1 reads 3e-4 as text; a person means the number. Words such as `inf` stay words."""
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def _nest(dotted: str, value: Any) -> dict[str, Any]:
@@ -255,15 +283,17 @@ def _sets_length(document: Mapping[str, Any]) -> bool:
 
 
 def _drop_length(document: dict[str, Any]) -> None:
-    for key in LENGTH_KEYS:
-        document.get("train", {}).pop(key, None)
+    train = document.get("train")
+    if isinstance(train, dict):  # a person's may be anything; what is wrong with it is said later
+        for key in LENGTH_KEYS:
+            train.pop(key, None)
 
 
 def _validate(document: dict[str, Any]) -> Manifest:
     try:
         manifest = Manifest.model_validate(document)
     except ValidationError as error:
-        raise _translate(error.errors(include_url=False)[0]) from None
+        raise _translate(error.errors(include_url=False)) from None
     lengths = [key for key in LENGTH_KEYS if getattr(manifest.train, key) is not None]
     if len(lengths) != 1:
         raise InvalidValue(
@@ -274,26 +304,47 @@ def _validate(document: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def _translate(detail: ErrorDetails) -> UsageError:
-    """pydantic's first complaint as one of our errors, with the range or the nearest key named."""
-    # Union branches ("int", "literal['auto']") appear in the location; only real keys are kept.
-    keys = [str(part) for part in detail["loc"]]
+_RANGE_COMPLAINTS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+
+
+def _translate(details: Sequence[ErrorDetails]) -> UsageError:
+    """pydantic's complaints about the first wrong key as one of our errors, with the range or the nearest key named."""
     known = list(iter_manifest_keys())
-    while keys and detail["type"] != "extra_forbidden" and ".".join(keys) not in known:
-        keys.pop()
-    dotted = ".".join(keys)
-    if detail["type"] == "extra_forbidden":
-        return _unknown_key(dotted, known)
-    given = detail.get("input")
-    bounds = _bounds_of(dotted)
-    if bounds and isinstance(given, int | float) and not isinstance(given, bool):
+    first = details[0]
+    if first["type"] in ("extra_forbidden", "invalid_key"):
+        return _unknown_key(".".join(str(part) for part in first["loc"]), known)
+    dotted = _key_of(first, known)
+    # A key that takes `auto` or a number has one complaint for each of the two.
+    complaints = [detail for detail in details if _key_of(detail, known) == dotted]
+    given = first.get("input")
+    if any(detail["type"] in _RANGE_COMPLAINTS for detail in complaints):
+        bounds = _bounds_of(dotted)
         return OutOfRange(
-            f"{dotted} is {given!r}; its range is {bounds}.", next_step=f"Choose a value of {dotted} in {bounds}."
+            f"{dotted} is {given!r}; its range is {bounds}.", next_step=f"Choose a {dotted} in that range."
         )
-    return InvalidValue(f"{dotted} is {given!r}.", why=f"{detail['msg']}.", next_step="See docs/manifest.md for this key.")
+    why = ", or ".join(dict.fromkeys(_plain_words(detail) for detail in complaints))
+    return InvalidValue(f"{dotted} is {given!r}.", why=f"{why}.", next_step="See docs/manifest.md for this key.")
+
+
+def _key_of(detail: ErrorDetails, known: Sequence[str]) -> str:
+    """The dotted key a complaint is about: its location without union branches ("int", "literal['auto']") and indices."""
+    keys = [str(part) for part in detail["loc"]]
+    while keys and ".".join(keys) not in known:
+        keys.pop()
+    return ".".join(keys)
+
+
+def _plain_words(detail: ErrorDetails) -> str:
+    return "It must be a section: more keys, indented below it" if detail["type"] == "model_type" else detail["msg"]
 
 
 def _unknown_key(dotted: str, known: list[str]) -> UnknownKey:
+    if dotted in known:
+        return UnknownKey(
+            f"The manifest has no key written {dotted!r}.",
+            why="In a file, levels are lines that are indented, not dots.",
+            next_step=f"Write {dotted.replace('.', ': ')}: … with each level on a line of its own, indented.",
+        )
     leaf = dotted.rpartition(".")[2]
     by_leaf = {key.rpartition(".")[2]: key for key in known}
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75) or [
@@ -321,12 +372,21 @@ def _bounds_of(dotted: str) -> str:
         return ""
     schema = section.model_json_schema()["properties"][leaf]
     for option in [schema, *schema.get("anyOf", [])]:
-        low = option.get("minimum", option.get("exclusiveMinimum"))
-        high = option.get("maximum", option.get("exclusiveMaximum"))
-        if low is not None or high is not None:
-            low_text = "" if low is None else f"{low:g}" if isinstance(low, float) else f"{low}"
-            high_text = "" if high is None else f"{high:g}" if isinstance(high, float) else f"{high}"
-            if high is None:
-                return f"{'more than' if 'exclusiveMinimum' in option else 'at least'} {low_text}"
-            return f"{low_text}–{high_text}"
+        ends = {bound: _plain_number(option[bound]) for bound in _BOUND_WORDS if bound in option}
+        if ends.keys() == {"minimum", "maximum"}:
+            return f"{ends['minimum']}–{ends['maximum']}"
+        if ends:
+            return " and ".join(f"{_BOUND_WORDS[bound]} {end}" for bound, end in ends.items())
     return ""
+
+
+_BOUND_WORDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
+
+
+def _plain_number(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else f"{number}"

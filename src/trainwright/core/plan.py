@@ -44,7 +44,11 @@ def resolve_shape(manifest: Manifest, vocab_size: int) -> ModelShape:
             next_step="Choose a model.kv_heads that divides model.heads.",
         )
     if section.head_dim % 2:
-        raise InvalidValue(f"model.head_dim is {section.head_dim}.", why="Rotary positions turn pairs of numbers.")
+        raise InvalidValue(
+            f"model.head_dim is {section.head_dim}.",
+            why="Rotary positions turn pairs of numbers.",
+            next_step="Choose an even model.head_dim.",
+        )
 
     def shape_of(num_layers: int) -> ModelShape:
         return ModelShape(
@@ -77,6 +81,9 @@ def resolve_num_steps(train: TrainSection, num_windows: int, pace: Pace | None) 
     """Steps of the run. `pace` is needed for a time budget alone, which becomes steps here, once, before the plan is made.
 
     Raises OutOfRange where the time budget does not hold even one step.
+
+    Under a budget of T seconds, with s a step, v a validation and one validation every e steps, N steps fit where
+    start + N·s + ⌈N/e⌉·v ≤ T.
     """
     if train.steps is not None:
         return train.steps
@@ -84,16 +91,23 @@ def resolve_num_steps(train: TrainSection, num_windows: int, pace: Pace | None) 
         return max(1, math.ceil(train.epochs * num_windows / train.batch_size))
     if pace is None or train.time_budget_s is None:
         raise ValueError("a time budget needs a measured pace")
-    left_s = train.time_budget_s - pace.start_s - NUM_VALIDATIONS * pace.validation_s
-    num_steps = int(left_s / pace.step_s)
+    left_s = train.time_budget_s - pace.start_s
+    every = _count_epoch_steps(train, num_windows) if train.validate_every == "auto" else train.validate_every
+    num_steps = int((left_s - pace.validation_s) / (pace.step_s + pace.validation_s / every))
+    if train.validate_every == "auto":  # NUM_VALIDATIONS of them, where there are fewer epochs
+        num_steps = min(num_steps, int((left_s - NUM_VALIDATIONS * pace.validation_s) / pace.step_s))
     if num_steps < 1:
         raise OutOfRange(
             f"train.time_budget_s {train.time_budget_s:g} does not hold one step.",
-            why=f"Start-up takes {pace.start_s:.1f} s, validations {NUM_VALIDATIONS * pace.validation_s:.1f} s, "
+            why=f"Start-up takes {pace.start_s:.1f} s, a validation {pace.validation_s:.1f} s, "
             f"a step {pace.step_s:.2f} s on this machine.",
             next_step="Raise --time-budget, or choose a smaller preset.",
         )
     return num_steps
+
+
+def _count_epoch_steps(train: TrainSection, num_windows: int) -> int:
+    return max(1, math.ceil(num_windows / train.batch_size))
 
 
 def resolve_optimizer(train: TrainSection) -> Optimizer:
@@ -118,7 +132,10 @@ def resolve_optimizer(train: TrainSection) -> Optimizer:
 
 
 def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> TrainingPlan:
-    """Everything the loop needs. Raises InvalidValue where the batch does not divide into micro-batches."""
+    """Everything the loop needs.
+
+    Raises InvalidValue where the batch does not divide into micro-batches, or a step schedule does not say how often.
+    """
     if train.batch_size % train.accumulation:
         raise InvalidValue(
             f"train.batch_size is {train.batch_size} and train.accumulation is {train.accumulation}.",
@@ -126,7 +143,13 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
             next_step="Choose a train.accumulation that divides train.batch_size.",
         )
     schedule = train.schedule
-    steps_per_epoch = max(1, math.ceil(num_windows / train.batch_size))
+    if schedule.name == "step" and schedule.step_every == 0:
+        raise InvalidValue(
+            "train.schedule.name is step and train.schedule.step_every is 0.",
+            why="A step schedule lowers the rate every so many steps; without that number it would be a constant one.",
+            next_step="Set train.schedule.step_every, or choose train.schedule.name=constant.",
+        )
+    steps_per_epoch = _count_epoch_steps(train, num_windows)
     evenly = max(1, math.ceil(num_steps / NUM_VALIDATIONS))
     validate_every = min(steps_per_epoch, evenly) if train.validate_every == "auto" else train.validate_every
     return TrainingPlan(

@@ -20,7 +20,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Better text, longer.
     "high": {
-        "model": {"hidden_size": 320, "heads": 10, "head_dim": 32, "intermediate_size": 864, "max_parameters": 10_500_000},
+        "model": {
+            "hidden_size": 320,
+            "heads": 10,
+            "head_dim": 32,
+            "intermediate_size": 864,
+            "max_parameters": 10_500_000,
+        },
         "train": {"epochs": 8, "max_seq_length": 256},
         "budgets": {"latency_p95_ms": 500, "inference_rss_mb": 600, "model_file_mb": 48, "training_peak_mb": 2048},
     },

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from trainwright.core.errors import InternalError
 from trainwright.core.hashing import Digest, digest_json
@@ -20,7 +20,8 @@ from trainwright.core.hashing import Digest, digest_json
 class Frozen(BaseModel):
     """A value inside a record: immutable, strict about keys, and free of NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # "constants": a NaN inside an `Any` would otherwise be written as null, and share its id with a real null.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
 
 class Record(Frozen):
@@ -31,7 +32,7 @@ class Record(Frozen):
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 of the record's canonical JSON."""
+        """SHA-256 of the record's canonical JSON. Raises ValueError where a free-form field holds NaN or infinity."""
         return digest_json(self.model_dump(mode="json"))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
@@ -195,7 +196,10 @@ class Schedule(Frozen):
 
 
 class EarlyStopping(Frozen):
-    """Stop after `patience` validations without an improvement of at least `min_delta`; 0 = never."""
+    """Stop after `patience` validations in a row without an improvement of more than `min_delta`; 0 = never.
+
+    `metric` is also what "best" means, for the checkpoint that is kept and judged.
+    """
 
     metric: Literal["val_loss", "bits_per_byte", "accuracy"]
     patience: int
@@ -294,6 +298,12 @@ class Measure(Frozen):
     value: float | None
     unit: str = ""
     why_not: str = ""
+
+    @model_validator(mode="after")
+    def _has_value_or_reason(self) -> Self:
+        if self.value is None and not self.why_not:
+            raise ValueError("a measure without a value says why there is none")
+        return self
 
 
 class Check(Frozen):

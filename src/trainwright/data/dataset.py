@@ -6,8 +6,8 @@ The pipeline calls, in this order:
     key     = compute_dataset_key(located, section)                  # equal key: an earlier version can be reused
     dataset = build_dataset(located, section, objects, …)            # read and split; the same version every time
 
-The source is read three times (to measure it, for the held-out part, for the rest), so that memory holds one document or
-block at a time and the digests of the held-out ones, never the corpus.
+The source is read three times (to measure it, for the held-out part, for the rest), so that memory holds one document
+or block at a time and the digests of the held-out ones, never the corpus.
 """
 
 import json
@@ -68,17 +68,16 @@ def build_dataset(
 ) -> DatasetVersion:
     """Read and split a located source; its documents are in `objects` when this returns.
 
-    Temporary files lie in `scratch` (default: the system's folder for them). Raises NotText, InvalidEncoding, InvalidRow,
-    SourceUnreadable, SourceEmpty, SourceTooShort, ChecksumMismatch (a file changed while it was read), DiskFull, NotWritable.
+    Temporary files lie in `scratch` (default: the system's folder for them). Raises NotText, InvalidEncoding,
+    InvalidRow, SourceUnreadable, SourceEmpty, SourceTooShort, ChecksumMismatch (a file changed while it was read),
+    DiskFull, NotWritable.
     """
     with translate_write_errors(scratch or Path(tempfile.gettempdir())):
         temporary = tempfile.TemporaryDirectory(prefix="trainwright-data-", dir=scratch)
     with temporary as folder:
         build = _Build(section, objects, on_progress, Path(folder))
-        if located.validation is None:
-            dataset = build.divide(located)
-        else:
-            dataset = build.hold_out(located, located.validation)
+        held_out = located.validation
+        dataset = build.divide(located) if held_out is None else build.hold_out(located, held_out)
     for file in (*located.files, *(located.validation.files if located.validation else ())):
         _require_unchanged(file)
     return dataset
@@ -131,7 +130,8 @@ class _Build:
 
     def hold_out(self, located: LocatedSource, held_out: LocatedSource) -> DatasetVersion:
         """Two sources, one split each."""
-        rule, recipe = self._choose_named_rule(), {}
+        rule = self._choose_named_rule()
+        recipe: dict[str, Any] = {}
         _, cleaning = self._survey(located)
         _, validation_cleaning = self._survey(held_out)
         recipe["split"] = {"by": "named", "unit": rule.by, **({"block_lines": rule.size} if rule.size else {})}
@@ -225,7 +225,7 @@ class _Build:
         self, located: LocatedSource, recipe: dict[str, Any], train: SplitContent, validation: SplitContent
     ) -> DatasetVersion:
         details = {"reader": READER_VERSION, "settings": located.settings, "left_out": list(located.left_out)}
-        if any(identify_format(file.name).has_rows for file in located.files):
+        if any(identify_format(file.name).has_rows for file in located.records):
             details["text_field"] = _text_field(located, self.section)
         return DatasetVersion(
             source=located.source,

@@ -2,13 +2,13 @@
 
     folder/<sha256 of the URL>/
         NAME            the file, whole and verified
-        meta.json       {url, name, etag, last_modified, sha256, size, fetched_at}: written last, so its presence means "whole"
+        meta.json       {url, name, etag, last_modified, sha256, size, fetched_at}, written last: "whole"
         NAME.part       what has arrived so far of a download that was cut
         part.json       {url, etag, last_modified, size} of that part: what a resumed download must still match
 
-A kept file is used again without a network unless `refresh` is asked for; its digest is checked first. Conditional range
-requests as in RFC 9110, sections 13.1.5 (If-Range) and 14 (Range): a part is only continued where the server confirms
-that the file is still the same one.
+A kept file is used again without a network unless `refresh` is asked for; its digest is checked first. Conditional
+range requests as in RFC 9110, sections 13.1.5 (If-Range) and 14 (Range): a part is only continued where the server
+confirms that the file is still the same one.
 """
 
 import errno
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     import httpx
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with (what is being done, amount done, total amount or None where unknown); amounts of a download are bytes."""
+"""Called with (what is being done, amount done, total or None where unknown); a download counts bytes."""
 
 NUM_RETRIES = 3
 _FIRST_WAIT_S = 1.0
-_CHUNK_BYTES = 1 << 18
+_HEAD_BYTES = 512
 _RETRIED_STATUSES = {408, 425, 429}
 _HTML_BEGINNINGS = (b"<!doctype html", b"<html")
 
@@ -95,7 +95,7 @@ class _Request:
     notes: list[str] = field(default_factory=list)
 
 
-class _TryAgain(Exception):
+class _AttemptError(Exception):
     """An attempt failed in a way that another attempt may mend."""
 
 
@@ -109,7 +109,7 @@ def download_file(
     headers: Mapping[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Download:
-    """The file at `url`, from `folder` where it is kept there, else over the network (3 retries after 1, 2 and 4 seconds).
+    """The file at `url`, from `folder` where it is kept there, else over the network (retried after 1, 2 and 4 s).
 
     Raises SourceNotFound (404), DownloadFailed, NotTextResponse, ChecksumMismatch, DiskFull, NotWritable, InvalidValue.
     """
@@ -166,7 +166,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _set_aside(path: Path, why: str) -> Path:
-    aside = path.with_name(f"{path.name}.{why}")
+    aside = path.with_name(f"{path.name.removesuffix('.part')}.{why}")
     with translate_write_errors(path.parent):
         path.replace(aside)
     return aside
@@ -209,7 +209,7 @@ def _fetch_with_retries(request: _Request, sleep: Callable[[float], None]) -> Ma
             for num_left in range(NUM_RETRIES, -1, -1):
                 try:
                     return _fetch_once(client, request)
-                except (_TryAgain, httpx.TransportError) as error:
+                except (_AttemptError, httpx.TransportError) as error:
                     if isinstance(error, httpx.UnsupportedProtocol):
                         raise
                     if not num_left:
@@ -236,7 +236,8 @@ def _gave_up(request: _Request, error: Exception) -> DownloadFailed:
 def _describe_part(place: _Place) -> str:
     if not (place.part.is_file() and place.part_meta.is_file()):
         return ""
-    return f" The {place.part.stat().st_size} bytes that arrived are kept in {place.part}; the next run goes on from there."
+    num_bytes = place.part.stat().st_size
+    return f" The {num_bytes} bytes that arrived are kept in {place.part}; the next run goes on from there."
 
 
 def _fetch_once(client: "httpx.Client", request: _Request) -> Mapping[str, str]:
@@ -251,7 +252,7 @@ def _fetch_once(client: "httpx.Client", request: _Request) -> Mapping[str, str]:
     with client.stream("GET", request.url, headers=headers) as response:
         if response.status_code == 416 and validator:
             _drop_part(place)
-            raise _TryAgain("the server could not continue the part that was kept; it was dropped")
+            raise _AttemptError("the server could not continue the part that was kept; it was dropped")
         _require_success(response, request)
         if response.status_code == 206:
             total = _require_continuation(response, num_have, place)
@@ -286,7 +287,7 @@ def _require_success(response: "httpx.Response", request: _Request) -> None:
             next_step="Check the address, or give another corpus.",
         )
     if status in _RETRIED_STATUSES or status >= 500:
-        raise _TryAgain(f"the server answered {status} {response.reason_phrase}".rstrip())
+        raise _AttemptError(f"the server answered {status} {response.reason_phrase}".rstrip())
     advice = "Check the address."
     if status in {401, 403}:
         advice = "It needs permission. For hf:// sources set HF_TOKEN to a token that may read it."
@@ -304,7 +305,7 @@ def _require_continuation(response: "httpx.Response", num_have: int, place: _Pla
     span, _, total = rest.partition("/")
     if unit != "bytes" or span.partition("-")[0] != str(num_have):
         _drop_part(place)
-        raise _TryAgain("the server sent another part than the one asked for")
+        raise _AttemptError("the server sent another part than the one asked for")
     return int(total) if total.isdigit() else None
 
 
@@ -317,8 +318,9 @@ def _receive(response: "httpx.Response", request: _Request, mode: str, num_have:
         "",
     } and not _is_named_compressed(place)
     total = None if is_encoded else total
-    pieces = response.iter_bytes(_CHUNK_BYTES) if is_encoded else response.iter_raw(_CHUNK_BYTES)
-    first = next(pieces, b"")
+    # Pieces of the network's own size: asking for larger ones would lose what waits when the connection is cut.
+    pieces = response.iter_bytes() if is_encoded else response.iter_raw()
+    first = _read_head(pieces)
     if mode == "wb":
         _require_no_page(response, request, first)
         _drop_part(place)
@@ -338,11 +340,21 @@ def _receive(response: "httpx.Response", request: _Request, mode: str, num_have:
     if total is not None and num_bytes != total:
         if num_bytes > total:
             _drop_part(place)
-        raise _TryAgain(f"{num_bytes} bytes arrived where {total} were announced")
+        raise _AttemptError(f"{num_bytes} bytes arrived where {total} were announced")
 
 
 def _is_named_compressed(place: _Place) -> bool:
     return place.name.lower().endswith((".gz", ".zst"))
+
+
+def _read_head(pieces: Iterator[bytes]) -> bytes:
+    """Enough of the beginning to see what it is."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if len(head) >= _HEAD_BYTES:
+            break
+    return head
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -361,13 +373,13 @@ def _require_no_page(response: "httpx.Response", request: _Request, first: bytes
     if request.place.name.lower().endswith((".html", ".htm")):
         return
     content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    begins_like_page = first[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML_BEGINNINGS)
+    begins_like_page = first.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML_BEGINNINGS)
     if content_type in {"text/html", "application/xhtml+xml"} or begins_like_page:
         raise NotTextResponse(
             f"{redact_url(request.url)} is a web page, not a text file.",
             why=f"The server sent {content_type or 'no content type'}"
             + (", and the body begins like HTML." if begins_like_page else "."),
-            next_step="Give the address of the file itself (often a link named raw, download or resolve), or log in where the page asks for it.",
+            next_step="Give the address of the file itself: often a link named raw, download or resolve.",
         )
 
 
@@ -405,7 +417,7 @@ def _accept(request: _Request, response_headers: Mapping[str, str], sha256: str 
         raise ChecksumMismatch(
             f"{redact_url(request.url)} is not the file that was named.",
             why=f"Its SHA-256 is {digest}; data.sha256 says {sha256}. It was set aside as {aside} and not used.",
-            next_step="Check the address and the checksum: the file may have changed, or the download was tampered with.",
+            next_step="Check the address and the checksum: the file may have changed, or was tampered with.",
         )
     meta = {
         "url": redact_url(request.url),

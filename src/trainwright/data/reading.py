@@ -1,7 +1,7 @@
 """From a file on disk to lines of text that know which document they belong to.
 
-What is changed on the way, and counted in `Cleaning`: a byte-order mark is dropped, CRLF becomes LF, documents without a
-single visible character are dropped. Nothing else: every other character, newlines included, arrives as it was written.
+What is changed on the way, and counted in `Cleaning`: a byte-order mark is dropped, CRLF becomes LF, documents without
+a single visible character are dropped. Nothing else: every other character, newlines included, arrives as written.
 
     name          becomes
     x.jsonl       one document a row (`text_field` of a JSON object); also .ndjson
@@ -105,7 +105,7 @@ def iter_lines(path: Path, name: str, text_field: str, cleaning: Cleaning) -> It
         if form.compression:
             raise NotText(
                 f"{name} is a compressed Parquet file.",
-                why="Parquet is read from its end and compresses inside; it cannot be read through another compression.",
+                why="Parquet is read from its end and compresses inside; no second compression can be read through.",
                 next_step="Decompress it and give the .parquet file.",
             )
         return _split_rows(_iter_parquet_texts(path, name, text_field), cleaning)
@@ -355,7 +355,7 @@ class _RowProblems:
         raise InvalidRow(
             f"{self.found[0]}.",
             why="" if len(self.found) == 1 else f"Also: {'; '.join(self.found[1:])}{more}.",
-            next_step=f"Mend or remove the rows, or name the field that holds the text: data.text_field=… (now {self.text_field!r}).",
+            next_step=f"Mend or remove the rows, or name the field: data.text_field=… (now {self.text_field!r}).",
         )
 
 
@@ -421,7 +421,7 @@ def _iter_parquet_texts(path: Path, name: str, text_field: str) -> Iterator[str]
                     problem = "the text is null" if value is None else _check_text(value)
                     if problem:
                         problems.add(number, problem)
-                    elif not problems.found:
+                    elif value is not None and not problems.found:
                         yield value
     except (pyarrow.ArrowException, OSError) as error:
         raise SourceUnreadable(

@@ -4,7 +4,7 @@
     PATH                         a file, or a folder: every text-like file under it, sorted, hidden ones left out
     PATTERN                      a glob (`**` goes into folders), sorted
     http://…  https://…          downloaded, see `download.py`
-    hf://datasets/OWNER/NAME/FILE, hf://OWNER/NAME/FILE   a file of a Hugging Face repository (NAME@REVISION: not `main`)
+    hf://datasets/OWNER/NAME/FILE, hf://OWNER/NAME/FILE   a file of a Hugging Face repository; NAME@REVISION
 
 Environment: HF_ENDPOINT (default https://huggingface.co), HF_TOKEN (sent to that endpoint only).
 """
@@ -54,7 +54,8 @@ class LocatedSource:
 
     `source` is the name without anything of this machine or secret in it. `settings` is what a builtin corpus was made
     from. `left_out` names the files of a folder that were passed over and why. `notes` is what a person should be told
-    (a damaged file that was fetched again); it goes into no record. `validation` is the held-out source, where one is named.
+    (a damaged file that was fetched again); it goes into no record. `validation` is the held-out source, where one is
+    named.
     """
 
     source: str
@@ -81,8 +82,9 @@ def locate_source(
 ) -> LocatedSource:
     """Find the corpus (and the validation source), fetching or making what is not here yet; hash every file.
 
-    `downloads` keeps what was fetched or made. `sleep` is what a retry waits with. Raises SourceNotFound, SourceUnreadable,
-    SourceEmpty, InvalidValue, ChecksumMismatch, DownloadFailed, NotTextResponse, DiskFull, NotWritable.
+    `downloads` keeps what was fetched or made. `sleep` is what a retry waits with. Raises SourceNotFound,
+    SourceUnreadable, SourceEmpty, InvalidValue, ChecksumMismatch, DownloadFailed, NotTextResponse, DiskFull,
+    NotWritable.
     """
     corpus = _locate_one(section.corpus, section.sha256, section.refresh, downloads, on_progress, sleep)
     if section.validation is None:
@@ -273,7 +275,8 @@ def _reason_to_leave_out(path: Path, name: str) -> str:
 
 
 def _locate_glob(pattern: str) -> LocatedSource:
-    paths = sorted(Path(match) for match in glob.glob(pattern, recursive=True) if Path(match).is_file())
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - unlike Path.glob, it leaves hidden files out
+    paths = sorted(Path(match) for match in matches if Path(match).is_file())
     base, wild = _split_pattern(pattern)
     if not paths:
         raise SourceNotFound(

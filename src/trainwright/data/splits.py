@@ -1,8 +1,8 @@
 """Dividing text into training and validation before any window is cut. Pure functions: no file, no chance, no clock.
 
-The rule is arithmetic on positions: with n = round(1 / validation_share), the n-th, 2n-th, 3n-th … block is held out. What is
-counted are whole documents, or, where there are too few, blocks of consecutive lines cut inside each document. The blocks
-of a document, joined, are the document, character for character.
+The rule is arithmetic on positions: with n = round(1 / validation_share), the n-th, 2n-th, 3n-th … block is held out.
+What is counted are whole documents, or, where there are too few, blocks of consecutive lines cut inside each document.
+The blocks of a document, joined, are the document, character for character.
 """
 
 import re
@@ -70,9 +70,9 @@ class SplitRule:
 def choose_rule(survey: Survey, section: SplitSection) -> SplitRule:
     """The rule that `section` means for a text of this size.
 
-    Blocks are `block_lines` long where that gives at least n full ones, else shorter: as many lines as give n full blocks;
-    and where there are fewer than n lines, about 1/n of the characters, to be cut at white space. Raises SourceTooShort
-    where documents were asked for and there are fewer than n.
+    Blocks are `block_lines` long where that gives at least n full ones, else as many lines as give n full
+    blocks; and where there are fewer than n lines, about 1/n of the characters, to be cut at white space. Raises
+    SourceTooShort where documents were asked for and there are fewer than n.
     """
     every = round(1 / section.validation_share)
     by_document = section.by == "document" or (
@@ -92,7 +92,7 @@ def _require_documents(survey: Survey, section: SplitSection, every: int) -> Non
         raise SourceTooShort(
             f"The corpus has {survey.num_documents} document(s), too few to hold out one in {every}.",
             why=f"data.split.by is document and data.split.validation_share is {section.validation_share:g}.",
-            next_step="Set data.split.by=block, raise data.split.validation_share, or name a file: data.validation=FILE",
+            next_step="Set data.split.by=block, raise data.split.validation_share, or set data.validation=FILE",
         )
 
 

@@ -12,7 +12,10 @@ from trainwright.core.seeds import build_generator
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the next token is drawn. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 cut nothing off."""
+    """How the next token is drawn. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 cut nothing off.
+
+    `top_p` keeps the fewest likeliest tokens whose mass reaches it; the likeliest is always among them.
+    """
 
     max_tokens: int = 200
     temperature: float = 0.8
@@ -47,6 +50,7 @@ def draw_token(logits_V: NDArray[np.float32], decoding: Decoding, generator: np.
     probabilities /= probabilities.sum()
     if decoding.top_p < 1.0:
         mass_before = np.cumsum(probabilities) - probabilities
+        mass_before[0] = -1.0  # or a top_p of 0 would leave nothing to draw
         probabilities[mass_before >= decoding.top_p] = 0.0
     cumulative = np.cumsum(probabilities)
     drawn = int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))

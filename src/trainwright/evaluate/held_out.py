@@ -43,7 +43,7 @@ class Likelihood:
     @property
     def perplexity(self) -> float:
         """exp(mean negative log-likelihood per token); infinite where that overflows."""
-        return math.exp(self.val_loss) if self.val_loss < 700 else math.inf
+        return math.inf if self.val_loss >= 700 else math.exp(self.val_loss)
 
     @property
     def bits_per_byte(self) -> float:

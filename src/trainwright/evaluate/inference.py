@@ -74,7 +74,9 @@ def measure_inference(
             why=finished.stderr.strip().splitlines()[-1] if finished.stderr.strip() else f"exit {finished.returncode}",
             next_step="Run `trainwright doctor`; if it finds nothing, please report this.",
         )
-    return InferenceCost.model_validate_json(finished.stdout)
+    return InferenceCost.model_validate_json(
+        finished.stdout.splitlines()[-1]
+    )  # a framework may greet on the lines before
 
 
 def answer_request(request: InferenceRequest) -> InferenceCost:

@@ -27,7 +27,7 @@ from trainwright.train.batches import BatchSource
 from trainwright.train.interruption import StopRequest, listen_for_stop
 from trainwright.train.loop import HeldOut, LoopResult, Surroundings, train
 from trainwright.watch.environment import read_environment
-from trainwright.watch.events import EventLog, Sink
+from trainwright.watch.events import EventLog, Sink, iter_events
 from trainwright.watch.memory import PeakMemory
 
 PACKAGES = ("trainwright", "torch", "numpy", "sentencepiece", "tokenizers", "safetensors", "pydantic", "sqlalchemy")
@@ -58,20 +58,28 @@ def begin_run(prepared: Prepared, name: str, workspace: Workspace) -> RunFolder:
     return folder
 
 
-def execute(prepared: Prepared, folder: RunFolder, workspace: Workspace, journal: Journal, sinks: list[Sink]) -> Trained:
+def execute(
+    prepared: Prepared, folder: RunFolder, workspace: Workspace, journal: Journal, sinks: list[Sink]
+) -> Trained:
     """Train, or go on training, in `folder` until the plan is fulfilled.
 
     Raises Interrupted after a checkpoint where it was asked to stop; RunBusy where another process writes this run.
     """
     with folder.lock(), journal.phase("training") as phase, listen_for_stop() as stop:
         run, plan = folder.read_run(), folder.read_plan()
-        trainer = _open_trainer(plan)
+        backend = open_backend(plan.compute.framework)  # imports the framework, which is not counted below
         with PeakMemory() as memory:
-            position, trainer = _go_on(folder, trainer, prepared, journal)
-            with _open_events(folder, position, sinks) as events:
-                if position.step == 0:
+            weights = build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
+            trainer = backend.open_trainer(plan.model, weights, plan.compute, plan.training)
+            start = _go_on(folder, trainer, prepared, journal)
+            with EventLog.open(folder.events_path, keep=start.num_events, sinks=sinks) as events:
+                if start.num_events:
+                    journal.screen.catch_up(iter_events(folder.events_path))
+                else:
                     events.emit("run-started", _describe_start(plan))
-                result = _train(prepared, folder, workspace, trainer, events, stop, position)
+                result = _train(prepared, folder, workspace, trainer, events, stop, start)
+                if not result.interrupted:
+                    events.emit("run-finished", {"status": "completed", "step": result.position.step})
         if result.interrupted:
             raise Interrupted(
                 f"Stopped at step {result.position.step} of {plan.training.num_steps}; everything is saved.",
@@ -79,7 +87,7 @@ def execute(prepared: Prepared, folder: RunFolder, workspace: Workspace, journal
                 next_step=f"trainwright resume {run.id[:12]}",
             )
         phase.detail = f"{result.position.step:,} steps{', stopped early' * result.stopped_early}"
-    return Trained(folder, run, result.position, Measure(value=max(0, memory.peak_bytes - memory.baseline_bytes), unit="bytes"))
+    return Trained(folder, run, result.position, _training_peak(memory, start, result.position))
 
 
 def record_failure(run: Run, error: TrainwrightError, workspace: Workspace) -> None:
@@ -89,9 +97,7 @@ def record_failure(run: Run, error: TrainwrightError, workspace: Workspace) -> N
     )
 
 
-def measure_split(
-    model: Model, prepared: Prepared, reader: TokenReader, split: str
-) -> Likelihood:
+def measure_split(model: Model, prepared: Prepared, reader: TokenReader, split: str) -> Likelihood:
     """How well `model` predicts a split of the plan's token set."""
     training = prepared.plan.training
     end = prepared.tokenizer.special_tokens.end
@@ -105,9 +111,7 @@ def measure_split(
     )
 
 
-def write_samples(
-    model: Model, tokenizer: TextTokenizer, prepared: Prepared, seed: int
-) -> list[tuple[str, str]]:
+def write_samples(model: Model, tokenizer: TextTokenizer, prepared: Prepared, seed: int) -> list[tuple[str, str]]:
     """(prompt, continuation) for each of the plan's fixed prompts."""
     training = prepared.plan.training
     end = prepared.tokenizer.special_tokens.end
@@ -125,14 +129,14 @@ def encode_prompt(tokenizer: TextTokenizer, prepared: Prepared, prompt: str) -> 
     return [*([] if end is None else [end]), *tokenizer.encode(prompt)] or [0]
 
 
-def _open_trainer(plan: Plan) -> Trainer:
-    weights = build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
-    return open_backend(plan.compute.framework).open_trainer(plan.model, weights, plan.compute, plan.training)
+def _training_peak(memory: PeakMemory, start: Position, end: Position) -> Measure:
+    """Memory that training took in this process, in bytes; a process that only found training finished has none to tell."""
+    if start.step == end.step:
+        return Measure(value=None, unit="bytes", why_not="training had ended before this process took over")
+    return Measure(value=max(0, memory.peak_bytes - memory.baseline_bytes), unit="bytes")
 
 
-def _go_on(
-    folder: RunFolder, trainer: Trainer, prepared: Prepared, journal: Journal
-) -> tuple[Position, Trainer]:
+def _go_on(folder: RunFolder, trainer: Trainer, prepared: Prepared, journal: Journal) -> Position:
     """Bring the trainer to the newest good checkpoint, or leave it at the start where none was ever written."""
     content, problems = read_newest_good(folder.checkpoints_path)
     for problem in problems:
@@ -141,7 +145,7 @@ def _go_on(
         folder.append_attempt({"at": _now(), "problem": said, "why": problem.error.why})
     folder.append_attempt({"at": _now(), "from_step": content.position.step if content else 0, "process": os.getpid()})
     if content is None:
-        return Position.start(), trainer
+        return Position.start()
     if content.fingerprint != prepared.token_set.tokenizer_fingerprint:
         raise TokenizerMismatch(
             "The checkpoint was trained with another tokenizer than the token set was made with.",
@@ -150,12 +154,7 @@ def _go_on(
         )
     trainer.load_state(content.state)
     journal.screen.announce(f"going on from the checkpoint at step {content.position.step:,}")
-    return content.position, trainer
-
-
-def _open_events(folder: RunFolder, position: Position, sinks: list[Sink]) -> EventLog:
-    """The event stream, cut back to what had happened by `position`."""
-    return EventLog.open(folder.events_path, keep=position.num_events, sinks=sinks)
+    return content.position
 
 
 def _train(

@@ -139,7 +139,9 @@ def find_run(ref: str, workspace: Workspace) -> Run:
         record = workspace.ledger.get(record.run)
     if not isinstance(record, Run):
         raise UnknownRef(
-            f"{ref} does not name a run.", why=f"It names a {record.kind}.", next_step="`trainwright runs list` shows the runs."
+            f"{ref} does not name a run.",
+            why=f"It names a {record.kind}.",
+            next_step="`trainwright runs list` shows the runs.",
         )
     return record
 

@@ -1,11 +1,12 @@
 """The phases of one command: announced as they begin, timed, and kept for training_metrics.json."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from trainwright.core.errors import Interrupted, TrainwrightError
+from trainwright.watch.events import Event
 from trainwright.watch.metrics_file import Phase, PhaseStatus
 
 
@@ -20,6 +21,9 @@ class Screen(Protocol):
 
     def show_progress(self, what: str, done: int, total: int | None) -> None:
         """Something countable inside a phase went on (bytes of a download, documents read)."""
+
+    def catch_up(self, events: Iterable[Event]) -> None:
+        """Take in silently what an earlier process of the same run did."""
 
     def announce(self, text: str) -> None:
         """Say one line that a person should know."""

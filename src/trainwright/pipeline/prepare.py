@@ -48,7 +48,6 @@ from trainwright.tokens.training import train_tokenizer
 from trainwright.train.batches import count_windows
 from trainwright.watch.environment import describe_machine
 
-
 R = TypeVar("R", bound=Record)
 
 TOKENS_SEMANTICS = 1
@@ -203,9 +202,8 @@ def prepare_tokens(
         workspace.ledger.remember(key, token_set.id)
     elif reused:
         phase.reuse()
-    phase.detail = (
-        f"{tokenizer.algorithm}, {tokenizer.vocab_size:,} pieces, {token_set.splits['train'].num_tokens:,} training tokens"
-    )
+    num_tokens = token_set.splits["train"].num_tokens
+    phase.detail = f"{tokenizer.algorithm}, {tokenizer.vocab_size:,} pieces, {num_tokens:,} training tokens"
     return tokenizer, token_set
 
 
@@ -215,9 +213,7 @@ def prepare_plan(manifest: Manifest, token_set: TokenSet, workspace: Workspace) 
     shape = resolve_shape(manifest, token_set.vocab_size)
     num_windows = count_windows(token_set.splits["train"].num_tokens, train.max_seq_length)
     is_timed = train.time_budget_s is not None
-    draft = resolve_training(
-        train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None)
-    )
+    draft = resolve_training(train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None))
     choice = choose_compute(
         manifest.compute,
         shape,
@@ -270,5 +266,3 @@ def _typed(record: Record, record_type: type[R]) -> R:
     if not isinstance(record, record_type):
         raise TypeError(f"{record.id} is a {record.kind}, not a {record_type.__name__}")
     return record
-
-

@@ -34,16 +34,16 @@ def require_free(output_dir: Path | None, *, overwrite: bool) -> None:
         )
 
 
-def record_outcome(
-    run: Run, checkpoint: Checkpoint, report: Report, workspace: Workspace
-) -> Outcome:
+def record_outcome(run: Run, checkpoint: Checkpoint, report: Report, workspace: Workspace) -> Outcome:
     """Put the run's end on record, and let `name@latest` name its model."""
     outcome = Outcome(run=run.id, status="completed", checkpoint=checkpoint.id, report=report.id)
     workspace.ledger.put(outcome)
     ref = f"{run.name}@latest"
     before = workspace.ledger.read_ref(ref)
     if before != checkpoint.id:
-        workspace.ledger.move_ref(ref, checkpoint.id, expected=before, who="trainwright run", why=f"run {run.id[:12]} completed")
+        workspace.ledger.move_ref(
+            ref, checkpoint.id, expected=before, who="trainwright run", why=f"run {run.id[:12]} completed"
+        )
     return outcome
 
 
@@ -124,7 +124,13 @@ def export_huggingface(
 
 
 def write_output_dir(
-    prepared: Prepared, folder: RunFolder, checkpoint_path: Path, output_dir: Path, workspace: Workspace, *, overwrite: bool
+    prepared: Prepared,
+    folder: RunFolder,
+    checkpoint_path: Path,
+    output_dir: Path,
+    workspace: Workspace,
+    *,
+    overwrite: bool,
 ) -> dict[str, str]:
     """The plain artefacts, whole or not at all: {name: path}."""
     require_free(output_dir, overwrite=overwrite)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import BudgetExceeded, NothingToResume, NonFiniteLoss, ValidationFailed
+from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, ValidationFailed
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
 from trainwright.pipeline.execute import begin_run, execute, record_failure
@@ -74,7 +74,8 @@ def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: li
         unfinished = [run for run in find_runs(workspace) if not is_finished(run, workspace)]
         if not unfinished:
             raise NothingToResume(
-                f"There is no unfinished run in {workspace.root}.", next_step="trainwright runs list shows what is there."
+                f"There is no unfinished run in {workspace.root}.",
+                next_step="trainwright runs list shows what is there.",
             )
         run_id = unfinished[0].id
     folder = workspace.find_run_folder(run_id)
@@ -157,9 +158,11 @@ def _reuse(
             raise TypeError(f"outcome {end.id} does not name a checkpoint and a report")
         path, _ = read_best(folder, checkpoint.step)
         phase.detail = f"this plan was fulfilled by run {run.id[:12]}; --retrain trains it again"
-    metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal) if not (
-        folder.metrics_path.exists()
-    ) else _read_metrics(folder)
+    metrics = (
+        write_run_files(prepared, folder, checkpoint, report, workspace, journal)
+        if not (folder.metrics_path.exists())
+        else _read_metrics(folder)
+    )
     return Finished(run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal.reused)
 
 

@@ -31,9 +31,13 @@ def validate(
     plan = prepared.plan
     with journal.phase("validation") as phase:
         path, content = read_best(trained.folder, trained.position.best_step)
-        model = open_backend(plan.compute.framework).open_model(plan.model, content.state.weights, plan.compute.for_use())
+        model = open_backend(plan.compute.framework).open_model(
+            plan.model, content.state.weights, plan.compute.for_use()
+        )
         tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
-        likelihood = measure_split(model, prepared, open_reader(prepared.token_set, "validation", workspace), "validation")
+        likelihood = measure_split(
+            model, prepared, open_reader(prepared.token_set, "validation", workspace), "validation"
+        )
         samples = write_samples(model, tokenizer, prepared, derive_seed(plan.seed, "report"))
         cost = measure_inference(path, plan.model, plan.compute, list(_iter_prompts(prepared, tokenizer, workspace)))
         checks = (

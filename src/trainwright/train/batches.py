@@ -59,9 +59,7 @@ class BatchSource:
         starts = [self._window_start(first + row) for row in range(self._batch_size)]
         rows = np.stack([self._reader.read(start, start + self._seq_length + 1) for start in starts])
         parts = np.split(rows, self._accumulation)
-        return tuple(
-            Batch(np.ascontiguousarray(part[:, :-1]), np.ascontiguousarray(part[:, 1:])) for part in parts
-        )
+        return tuple(Batch(np.ascontiguousarray(part[:, :-1]), np.ascontiguousarray(part[:, 1:])) for part in parts)
 
     def iter_steps(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Batch, ...]]]:
         """(step, micro-batches) for start … stop-1, the next one always being read while this one is used."""
@@ -81,9 +79,11 @@ class BatchSource:
 
     def _window_start(self, window: int) -> int:
         epoch, position = divmod(window, self.num_windows)
-        if self._epoch_starts[0] != epoch:
-            self._epoch_starts = (epoch, self._draw_epoch(epoch))
-        return int(self._epoch_starts[1][position])
+        known_epoch, starts = self._epoch_starts  # read at once: the read-ahead thread may be replacing it
+        if known_epoch != epoch:
+            starts = self._draw_epoch(epoch)
+            self._epoch_starts = (epoch, starts)
+        return int(starts[position])
 
     def _draw_epoch(self, epoch: int) -> NDArray[np.int64]:
         """Window starts of an epoch, in the order in which they are read."""

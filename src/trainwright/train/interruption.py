@@ -23,7 +23,7 @@ class StopRequest:
 
 @contextmanager
 def listen_for_stop() -> Iterator[StopRequest]:
-    """While the block runs, the first SIGINT or SIGTERM asks for a stop; a second SIGINT raises KeyboardInterrupt.
+    """While the block runs, the first SIGINT or SIGTERM asks for a stop; a SIGINT after that raises KeyboardInterrupt.
 
     Outside the main thread signals cannot be caught: there the request is made by whoever holds it.
     """

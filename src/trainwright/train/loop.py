@@ -6,10 +6,13 @@ Everything it does is a function of (plan, step) and the trainer's state, so a r
 checkpoint does what it would have done. What depends on the clock is put under an event's timing and is never acted on.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 from trainwright.backends.protocol import Gradients, Rates, Trainer
 from trainwright.core.errors import NonFiniteLoss
@@ -68,11 +71,12 @@ class LoopResult:
 def train(plan: Plan, trainer: Trainer, batches: BatchSource, around: Surroundings, position: Position) -> LoopResult:
     """Train from `position` to the plan's last step, to an early stop, or until asked to stop.
 
-    Raises NonFiniteLoss, before any weight is changed, where the loss or the gradient is not finite.
+    Raises NonFiniteLoss, before any weight is changed, where the loss or the gradient is not finite, and where the
+    held-out loss is not, before the weights it was measured on can become a checkpoint.
     """
     training = plan.training
     clock = _Clock()
-    if _has_lost_patience(training, position):  # resumed after an early stop: there is nothing left to do
+    if _stops_early(training, position):  # resumed after an early stop: there is nothing left to do
         return LoopResult(position, interrupted=False, stopped_early=True)
     for step, micro_batches in batches.iter_steps(position.step, training.num_steps):
         gradients = trainer.compute_gradients(micro_batches, derive_seed(plan.seed, "dropout", step))
@@ -86,17 +90,18 @@ def train(plan: Plan, trainer: Trainer, batches: BatchSource, around: Surroundin
         is_best = False
         if is_last or position.step % training.validate_every == 0:
             position, is_best = _validate(plan, around, position, batches.epoch_at(position.step), clock)
-        stops_early = _has_lost_patience(training, position)
+        stops_early = _stops_early(training, position)
         if stops_early:
             around.events.emit("early-stop", {"step": position.step, "metric": training.early_stopping.metric})
         if is_last or is_best or stops_early or position.step % training.checkpoint_every == 0:
             position = _save(around, trainer, position)
+        clock.lap()  # what validation, samples and a checkpoint took is no part of the next step
         if stops_early:
             break
         if around.should_stop() and not is_last:
             _save_silently(around, trainer, position)
             return LoopResult(position, interrupted=True, stopped_early=False)
-    return LoopResult(position, interrupted=False, stopped_early=_has_lost_patience(training, position))
+    return LoopResult(position, interrupted=False, stopped_early=_stops_early(training, position))
 
 
 def rates_at(training: TrainingPlan, step: int) -> Rates:
@@ -132,6 +137,15 @@ def _require_finite(gradients: Gradients, step: int) -> None:
         )
 
 
+def _require_finite_held_out(held_out: HeldOut, step: int) -> None:
+    if not math.isfinite(held_out.val_loss):
+        raise NonFiniteLoss(
+            f"The held-out loss is not finite after step {step} (it is {held_out.val_loss}).",
+            why="The loss that was trained on was still finite; the last updates were too large.",
+            next_step="Lower --learning-rate, or lengthen train.schedule.warmup_steps, and run again.",
+        )
+
+
 def _emit_step(
     events: EventWriter, position: Position, epoch: float, gradients: Gradients, rates: Rates, clock: _Clock
 ) -> None:
@@ -156,6 +170,7 @@ def _validate(
 ) -> tuple[Position, bool]:
     """Measure on the held-out split, say so, and return the position with its best-so-far brought up to date."""
     held_out = around.validate()
+    _require_finite_held_out(held_out, position.step)
     around.events.emit(
         "validation",
         {
@@ -174,7 +189,7 @@ def _validate(
 
 
 def _compare_with_best(training: TrainingPlan, position: Position, held_out: HeldOut) -> tuple[Position, bool]:
-    """Lower is better for val_loss and bits_per_byte, higher for accuracy. Without an early stop the metric is val_loss."""
+    """Lower is better for val_loss and bits_per_byte, higher for accuracy; a gain is more than `min_delta`."""
     stopping = training.early_stopping
     value = getattr(held_out, stopping.metric)
     gain = None if position.best_value is None else position.best_value - value
@@ -189,9 +204,10 @@ def _compare_with_best(training: TrainingPlan, position: Position, held_out: Hel
     return replace_position(position, num_validations_without_gain=without_gain), False
 
 
-def _has_lost_patience(training: TrainingPlan, position: Position) -> bool:
+def _stops_early(training: TrainingPlan, position: Position) -> bool:
+    """Patience is lost while there are steps left: a run that has done them all did not stop early."""
     patience = training.early_stopping.patience
-    return 0 < patience <= position.num_validations_without_gain
+    return position.step < training.num_steps and 0 < patience <= position.num_validations_without_gain
 
 
 def _save(around: Surroundings, trainer: Trainer, position: Position) -> Position:
@@ -200,13 +216,28 @@ def _save(around: Surroundings, trainer: Trainer, position: Position) -> Positio
     The event is written first and the checkpoint counts it: were it the other way round, a death between the two would
     leave a stream that lacks an event.
     """
+    state = _read_finite_state(trainer, position)
     is_best = position.best_step == position.step
     around.events.emit("checkpoint", {"step": position.step, "best": is_best})
     position = replace_position(position, num_events=around.events.num_events)
-    around.save(trainer.read_state(), position)
+    around.save(state, position)
     return position
 
 
 def _save_silently(around: Surroundings, trainer: Trainer, position: Position) -> None:
     """Checkpoint for an interruption, which is no part of the run's story: a run never stopped has no such event."""
-    around.save(trainer.read_state(), replace_position(position, num_events=around.events.num_events))
+    state = _read_finite_state(trainer, position)
+    around.save(state, replace_position(position, num_events=around.events.num_events))
+
+
+def _read_finite_state(trainer: Trainer, position: Position) -> TrainingState:
+    """The trainer's state. Raises NonFiniteLoss where a weight is not finite: such a checkpoint would be worth nothing."""
+    state = trainer.read_state()
+    for name, weight in state.weights.items():
+        if not np.isfinite(weight).all():
+            raise NonFiniteLoss(
+                f"The weight {name} is not finite after step {position.step}.",
+                why="The last update was too large; no checkpoint was made of it, and the newest one is good.",
+                next_step="Lower --learning-rate, or lengthen train.schedule.warmup_steps, and run again.",
+            )
+    return state

@@ -92,7 +92,7 @@ def describe_settings() -> dict[str, Any]:
 
 
 class _Draw:
-    """Choices made from `random.random()` alone, the one stream that Python promises to keep from version to version."""
+    """Choices made from `random.random()` alone, the stream that Python promises to keep from version to version."""
 
     def __init__(self, source: random.Random) -> None:
         self._source = source
@@ -121,7 +121,7 @@ def _place_name(position: int) -> str:
 
 
 def _digit(value: int, position: int) -> int:
-    return value // 10**position % 10
+    return int(str(value).zfill(position + 1)[-1 - position])
 
 
 def _addition(draw: _Draw) -> ArithmeticTrace:
@@ -207,7 +207,10 @@ def _gain_and_loss(draw: _Draw) -> ArithmeticTrace:
     given = draw.number(2, start + gained - 1)
     verb = draw.pick(("finds", "buys", "gets", "collects"))
     total = start + gained
-    prompt = f"{name} has {start} {things}. {name} {verb} {gained} more and then gives away {given}. How many {things} are left?"
+    prompt = (
+        f"{name} has {start} {things}. {name} {verb} {gained} more and then gives away {given}. "
+        f"How many {things} are left?"
+    )
     steps = (f"Together: {start} + {gained} = {total}.", f"After giving away: {total} - {given} = {total - given}.")
     return ArithmeticTrace("gain and loss", prompt, steps, str(total - given))
 
@@ -215,7 +218,10 @@ def _gain_and_loss(draw: _Draw) -> ArithmeticTrace:
 def _groups_and_rest(draw: _Draw) -> ArithmeticTrace:
     name, things, boxes = draw.pick(_NAMES), draw.pick(_THINGS), draw.pick(_BOXES)
     num_boxes, each, extra = draw.number(2, 12), draw.number(2, 20), draw.number(2, 30)
-    prompt = f"{name} has {num_boxes} {boxes} with {each} {things} in each, and {extra} more {things}. How many {things} is that?"
+    prompt = (
+        f"{name} has {num_boxes} {boxes} with {each} {things} in each, and {extra} more {things}. "
+        f"How many {things} is that?"
+    )
     in_boxes = num_boxes * each
     steps = (
         f"In the {boxes}: {num_boxes} * {each} = {in_boxes}.",
@@ -228,7 +234,10 @@ def _sharing(draw: _Draw) -> ArithmeticTrace:
     name, things = draw.pick(_NAMES), draw.pick(_THINGS)
     num_friends, each, eaten = draw.number(2, 9), draw.number(2, 15), draw.number(1, 20)
     total = num_friends * each + eaten
-    prompt = f"{name} has {total} {things}, keeps {eaten} and shares the rest equally among {num_friends} friends. How many {things} does each friend get?"
+    prompt = (
+        f"{name} has {total} {things}, keeps {eaten} and shares the rest equally among {num_friends} friends. "
+        f"How many {things} does each friend get?"
+    )
     rest = total - eaten
     steps = (f"To share: {total} - {eaten} = {rest}.", f"For each friend: {rest} / {num_friends} = {each}.")
     return ArithmeticTrace("sharing", prompt, steps, str(each))

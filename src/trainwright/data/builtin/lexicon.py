@@ -70,14 +70,18 @@ CHILD_HOMES = _phrases("""
     tall house in the middle of the town | on a farm with a red barn | in a cottage near the forest | in a blue house
     beside a river | in a flat above the bakery | in a white house with a green door | in a little town with a clock
     tower | near a lake full of fish | at the foot of a mountain | on a street with tall trees | on a small island |
-    next to the old mill | in a house with a round window | across from the school | behind the village church
+    next to the old mill | in a house with a round window | across from the school | behind the village church | in a
+    houseboat on the canal | in a lighthouse on the cliffs | in a caravan at the edge of town | in a bungalow with
+    blue shutters | in an apartment on the top floor | above a candle shop | on a vineyard | in a farmhouse with a
+    thatched roof | in a log cabin
 """)
 ANIMAL_HOMES = _phrases("""
     in a cozy hole under an old oak | at the edge of a green meadow | in the middle of the forest | beside a clear
     stream | under a bush full of berries | near a quiet pond | in a warm nest of leaves and grass | on the sunny side
     of a hill | in a little house made of sticks | in a hollow log | at the end of a winding path | by the roots of a
     tall pine | in a burrow with a tiny door | in a valley full of flowers | behind the waterfall | under the wooden
-    bridge
+    bridge | in a thicket of brambles | among the ferns | in a den lined with moss | beneath the hawthorn hedge | in a
+    cave behind the ivy | in the reeds | at the bottom of the orchard | under a heap of pine needles
 """)
 LIKINGS = _phrases("""
     to draw pictures of ships | to count the clouds | to sing in the morning | to jump over puddles | to collect round
@@ -104,28 +108,28 @@ FAIR_WEATHER = _phrases("""
     looked bright and new. | Somewhere a dog barked happily. | The sun was high and the shade was cool.
 """)
 PLACES = (
-    ('the park', 'in the park'),
-    ('the garden', 'in the garden'),
-    ('the beach', 'at the beach'),
-    ('the forest', 'in the forest'),
-    ('the meadow', 'in the meadow'),
-    ('the river', 'by the river'),
-    ('the pond', 'by the pond'),
-    ('the playground', 'at the playground'),
-    ('the hill', 'on the hill'),
-    ('the farm', 'on the farm'),
-    ('the orchard', 'in the orchard'),
-    ('the lake', 'at the lake'),
-    ('the field', 'in the field'),
-    ('the village square', 'in the village square'),
-    ('the old bridge', 'by the old bridge'),
-    ('the market', 'at the market'),
-    ('the big oak tree', 'under the big oak tree'),
-    ('the harbor', 'at the harbor'),
-    ('the valley', 'in the valley'),
-    ('the stream', 'by the stream'),
-    ('the schoolyard', 'in the schoolyard'),
-    ('the windmill', 'near the windmill'),
+    ("the park", "in the park"),
+    ("the garden", "in the garden"),
+    ("the beach", "at the beach"),
+    ("the forest", "in the forest"),
+    ("the meadow", "in the meadow"),
+    ("the river", "by the river"),
+    ("the pond", "by the pond"),
+    ("the playground", "at the playground"),
+    ("the hill", "on the hill"),
+    ("the farm", "on the farm"),
+    ("the orchard", "in the orchard"),
+    ("the lake", "at the lake"),
+    ("the field", "in the field"),
+    ("the village square", "in the village square"),
+    ("the old bridge", "by the old bridge"),
+    ("the market", "at the market"),
+    ("the big oak tree", "under the big oak tree"),
+    ("the harbor", "at the harbor"),
+    ("the valley", "in the valley"),
+    ("the stream", "by the stream"),
+    ("the schoolyard", "in the schoolyard"),
+    ("the windmill", "near the windmill"),
 )
 COLORS = _words("""
     red blue green yellow orange purple white brown pink silver golden gray black scarlet crimson violet turquoise
@@ -150,7 +154,10 @@ CLOTHES = _phrases("""
 TREASURES = _phrases("""
     a golden bell | a silver spoon | a box of colored pencils | a bag of old coins | a little brass lamp | a shiny
     whistle | a book of songs | a jar of blue marbles | a music box | a compass | a wooden crown | a big round
-    magnifying glass | a set of tiny cups | a smooth green stone that glowed
+    magnifying glass | a set of tiny cups | a smooth green stone that glowed | an hourglass | a spyglass | a chest of
+    doubloons | a jeweled goblet | a golden locket | a pearl brooch | a scepter | a tiara | a bronze medallion | a
+    silver chalice | a pocket watch | a diary with a lock | a tin soldier | a porcelain figurine | a hand-carved chess
+    set
 """)
 FRUIT = _words("apple pear plum peach banana orange fig melon")
 SNACKS = _phrases("""
@@ -159,7 +166,8 @@ SNACKS = _phrases("""
 """)
 DISHES = _phrases("""
     cake | pie | loaf of bread | pot of soup | bowl of salad | tray of cookies | plate of pancakes | pizza | plum tart
-    | pot of jam | pudding | carrot cake
+    | pot of jam | pudding | carrot cake | casserole | lasagna | quiche | chowder | fruit salad | cheese souffle | pot
+    pie | batch of scones | stack of waffles | tray of rolls | pan of cornbread | meatloaf | trifle
 """)
 BERRIES = _phrases("""
     strawberries | blueberries | cherries | raspberries | blackberries | grapes | sweet plums | honey cakes | sugar
@@ -167,7 +175,9 @@ BERRIES = _phrases("""
 """)
 PLANTS = _phrases("""
     sunflower | pumpkin | tomato plant | rose | bean plant | strawberry plant | apple tree | tulip | carrot | lemon
-    tree | daisy | watermelon
+    tree | daisy | watermelon | pepper plant | cucumber vine | cabbage | raspberry bush | blueberry bush | lavender
+    bush | hollyhock | marigold | dahlia | grapevine | cornstalk | beanstalk | gooseberry bush | eggplant | zucchini
+    plant | lilac bush | sweet potato
 """)
 FLOWERS = _phrases("""
     daisies | roses | tulips | poppies | violets | bluebells | sunflowers | buttercups | lilies | wild flowers
@@ -183,14 +193,14 @@ OUTDOOR_SPOTS = _phrases("""
     under a wheelbarrow | beside the path | in a patch of clover
 """)
 GROWN_UPS = (
-    ('Mom', 'she'),
-    ('Dad', 'he'),
-    ('Grandma', 'she'),
-    ('Grandpa', 'he'),
-    ('Aunt Rose', 'she'),
-    ('Uncle Ned', 'he'),
-    ('Aunt May', 'she'),
-    ('Uncle Joe', 'he'),
+    ("Mom", "she"),
+    ("Dad", "he"),
+    ("Grandma", "she"),
+    ("Grandpa", "he"),
+    ("Aunt Rose", "she"),
+    ("Uncle Ned", "he"),
+    ("Aunt May", "she"),
+    ("Uncle Joe", "he"),
 )
 WISE_ANIMALS = _phrases("""
     an old owl | a gray goose | an old turtle | a friendly crow | a wise toad | a kind deer | a white horse | a busy
@@ -198,10 +208,16 @@ WISE_ANIMALS = _phrases("""
 """)
 BABY_ANIMALS = _phrases("""
     baby bird | kitten | puppy | duckling | baby rabbit | lamb | baby squirrel | fawn | chick | baby hedgehog | piglet
-    | gosling
+    | gosling | cub | foal | calf | baby mouse | baby fox | baby owl | baby seal | nestling | baby badger | baby otter
+    | kid goat
 """)
-HAPPY = _phrases("happy | glad | proud | delighted | full of joy | very pleased | excited | overjoyed")
-SAD = _phrases("sad | unhappy | lonely | upset | worried | disappointed | close to tears | downhearted")
+HAPPY = _phrases("""
+    happy | glad | proud | delighted | full of joy | very pleased | excited | overjoyed | thrilled | pleased
+""")
+SAD = _phrases("""
+    sad | unhappy | lonely | upset | worried | disappointed | close to tears | downhearted | gloomy | miserable |
+    heartbroken | glum | discouraged | troubled
+""")
 KINDLY = _phrases("""
     kindly | softly | gently | with a smile | warmly | in a soft voice | quietly | cheerfully | brightly | calmly |
     fondly | happily | lovingly | patiently | pleasantly | politely | sweetly | tenderly | thoughtfully | with a wink
@@ -209,61 +225,111 @@ KINDLY = _phrases("""
 """)
 SOUNDS = _phrases("""
     a soft cry | a tiny squeak | a small voice | a rustle in the leaves | a strange noise | a quiet sob | a faint
-    whistle
+    whistle | a whimper | a moan | a sniffle | a thin wail | a faint chirping | a low whine | a quiet bleating | a
+    muffled cry
 """)
 GAMES = _phrases("""
     hide and seek | tag | catch | hopscotch | leapfrog | pirates | store | a guessing game | follow the leader | kings
-    and queens | explorers | a racing game
+    and queens | explorers | a racing game | charades | dodgeball | musical chairs | tug-of-war | red rover | cops and
+    robbers | tiddlywinks | jacks | sardines | blind man's buff | cowboys | circus | doctor | restaurant | piggyback
+    races | knights and dragons
 """)
 CRAFTS = _phrases("""
     a card | a paper crown | a picture frame | a bracelet | a puppet | a birdhouse | a lantern | a necklace of shells
-    | a little boat | a paper star | a painted cup | a wooden spoon
+    | a little boat | a paper star | a painted cup | a wooden spoon | a kaleidoscope | a bookmark | a mobile of stars
+    | a candle holder | a rag doll | a flower wreath | a pincushion | a potholder | a mask | a scrapbook | a
+    tambourine | a weather vane | a sundial | a friendship band | a paper fan
 """)
 MATERIALS = _phrases("""
     colored paper | glue and string | old buttons | ribbons | bits of wood | feathers and shells | wool | red and blue
     paint | dry leaves | little beads | a box of crayons | scraps of cloth
 """)
 SKILLS = (
-    ('ride a bike', 'rode the bike all the way down the lane'),
-    ('swim', 'swam all the way across the pool'),
-    ('whistle', 'whistled a whole song'),
-    ('skip rope', 'skipped rope twenty times'),
-    ('tie a bow', 'tied two perfect bows'),
-    ('climb the old apple tree', 'climbed up to the highest branch'),
-    ('skate', 'skated around the whole pond'),
-    ('fly a kite', 'made the kite dance high above the roofs'),
-    ('play the flute', 'played a sweet tune from start to end'),
-    ('stand on one leg', 'stood on one leg and counted to fifty'),
-    ('juggle', 'juggled three apples at once'),
-    ('read', 'read a whole page out loud'),
-    ('do a cartwheel', 'turned three cartwheels in a row'),
-    ('draw a horse', 'drew a horse that looked ready to run'),
-    ('row a boat', 'rowed the boat to the far side of the lake'),
-    ('catch a ball', 'caught the ball ten times in a row'),
+    ("ride a bike", "rode the bike all the way down the lane"),
+    ("swim", "swam all the way across the pool"),
+    ("whistle", "whistled a whole song"),
+    ("skip rope", "skipped rope twenty times"),
+    ("tie a bow", "tied two perfect bows"),
+    ("climb the old apple tree", "climbed up to the highest branch"),
+    ("skate", "skated around the whole pond"),
+    ("fly a kite", "made the kite dance high above the roofs"),
+    ("play the flute", "played a sweet tune from start to end"),
+    ("stand on one leg", "stood on one leg and counted to fifty"),
+    ("juggle", "juggled three apples at once"),
+    ("read", "read a whole page out loud"),
+    ("do a cartwheel", "turned three cartwheels in a row"),
+    ("draw a horse", "drew a horse that looked ready to run"),
+    ("row a boat", "rowed the boat to the far side of the lake"),
+    ("catch a ball", "caught the ball ten times in a row"),
 )
 FEARS = (
-    ('the dark', 'The room was black and the shadows looked like monsters', 'a small lamp', 'The monsters were only a chair and a coat'),
-    ('thunder', 'The sky rumbled and the windows shook', 'a warm blanket', 'The thunder was only the clouds bumping into each other'),
-    ('the tall slide', 'The ladder was high and the ground looked far away', 'a hand to hold', 'The slide was as smooth as butter'),
-    ('the deep water', 'The water was cold and looked very deep', 'a swimming ring', 'The water carried them like a soft bed'),
-    ('the big dog next door', 'The dog was huge and its bark was loud', 'a small biscuit', 'The big dog only wanted to play'),
-    ('the first day of school', 'The building was big and full of strange voices', 'a lucky pebble', 'The other children were just as nervous'),
-    ('the old attic', 'The stairs creaked and something moved in the corner', 'a bright candle', 'It was only a mouse making a nest'),
-    ('the narrow bridge', 'The bridge shook and the river rushed below', 'a strong rope', 'The bridge was much stronger than it looked'),
-    ('the dentist', 'The chair was tall and the tools were shiny', 'a soft toy to hug', 'It did not hurt at all'),
-    ('the scarecrow', 'Its long arms moved in the wind', 'a pocket full of courage', 'The scarecrow was only straw and an old coat'),
+    (
+        "the dark",
+        "The room was black and the shadows looked like monsters",
+        "a small lamp",
+        "The monsters were only a chair and a coat",
+    ),
+    (
+        "thunder",
+        "The sky rumbled and the windows shook",
+        "a warm blanket",
+        "The thunder was only the clouds bumping into each other",
+    ),
+    (
+        "the tall slide",
+        "The ladder was high and the ground looked far away",
+        "a hand to hold",
+        "The slide was as smooth as butter",
+    ),
+    (
+        "the deep water",
+        "The water was cold and looked very deep",
+        "a swimming ring",
+        "The water carried them like a soft bed",
+    ),
+    (
+        "the big dog next door",
+        "The dog was huge and its bark was loud",
+        "a small biscuit",
+        "The big dog only wanted to play",
+    ),
+    (
+        "the first day of school",
+        "The building was big and full of strange voices",
+        "a lucky pebble",
+        "The other children were just as nervous",
+    ),
+    (
+        "the old attic",
+        "The stairs creaked and something moved in the corner",
+        "a bright candle",
+        "It was only a mouse making a nest",
+    ),
+    (
+        "the narrow bridge",
+        "The bridge shook and the river rushed below",
+        "a strong rope",
+        "The bridge was much stronger than it looked",
+    ),
+    ("the dentist", "The chair was tall and the tools were shiny", "a soft toy to hug", "It did not hurt at all"),
+    (
+        "the scarecrow",
+        "Its long arms moved in the wind",
+        "a pocket full of courage",
+        "The scarecrow was only straw and an old coat",
+    ),
 )
 INDOOR_PLANS = (
-    ('build a fort out of blankets', 'the fort'),
-    ('put on a puppet show', 'the puppet show'),
-    ('bake a tray of cookies', 'the cookies'),
-    ('paint a long picture of the sea', 'the picture'),
-    ('make a train out of chairs', 'the train of chairs'),
-    ('read a book about pirates', 'the book'),
-    ('build a castle out of boxes', 'the castle'),
-    ('fold a fleet of paper boats', 'the paper boats'),
-    ('have a picnic on the carpet', 'the picnic'),
-    ('play music on pots and pans', 'the music'),
+    ("build a fort out of blankets", "the fort"),
+    ("put on a puppet show", "the puppet show"),
+    ("bake a tray of cookies", "the cookies"),
+    ("paint a long picture of the sea", "the picture"),
+    ("make a train out of chairs", "the train of chairs"),
+    ("read a book about pirates", "the book"),
+    ("build a castle out of boxes", "the castle"),
+    ("fold a fleet of paper boats", "the paper boats"),
+    ("have a picnic on the carpet", "the picnic"),
+    ("play music on pots and pans", "the music"),
 )
 OUTINGS = _phrases("""
     have a picnic | fly a kite | go swimming | ride the little train | look for shells | play ball | pick berries | go
@@ -273,57 +339,63 @@ BREAKABLES = _phrases("""
     vase | cup | plate | window | lamp | teapot | mirror | flower pot | bowl | glass jar | clock | picture frame
 """)
 STUCK_SPOTS = (
-    ('in the deep mud', 'a long rope'),
-    ('at the top of a tall tree', 'a wooden ladder'),
-    ('in a hole in the ground', 'a strong branch'),
-    ('between two fence boards', 'a little push and a little pull'),
-    ('on a rock in the middle of the stream', 'a flat plank'),
-    ('under a fallen branch', 'many helping hands'),
-    ('in a thorny bush', 'thick gloves'),
-    ('on the thin ice near the shore', 'a long scarf'),
-    ('on a high ledge', 'a big blanket'),
-    ('in an empty barrel', 'a garden rake'),
+    ("in the deep mud", "a long rope"),
+    ("at the top of a tall tree", "a wooden ladder"),
+    ("in a hole in the ground", "a strong branch"),
+    ("between two fence boards", "a little push and a little pull"),
+    ("on a rock in the middle of the stream", "a flat plank"),
+    ("under a fallen branch", "many helping hands"),
+    ("in a thorny bush", "thick gloves"),
+    ("on the thin ice near the shore", "a long scarf"),
+    ("on a high ledge", "a big blanket"),
+    ("in an empty barrel", "a garden rake"),
 )
 BUILDS = (
-    ('tree house', 'wide boards', 'One wall fell down'),
-    ('raft', 'old logs', 'The logs floated apart'),
-    ('kite', 'paper and thin sticks', 'The paper tore in the wind'),
-    ('sand castle', 'wet sand', 'A wave washed the tower away'),
-    ('cart', 'a box and four wheels', 'One wheel rolled away'),
-    ('birdhouse', 'small pieces of wood', 'The roof was too small'),
-    ('puppet theater', 'cardboard and tape', 'The curtain fell off'),
-    ('bridge of stones', 'flat stones', 'The middle sank into the stream'),
-    ('swing', 'rope and a plank', 'The knot came loose'),
-    ('windmill', 'cardboard and a nail', 'The wings would not turn'),
+    ("tree house", "wide boards", "One wall fell down"),
+    ("raft", "old logs", "The logs floated apart"),
+    ("kite", "paper and thin sticks", "The paper tore in the wind"),
+    ("sand castle", "wet sand", "A wave washed the tower away"),
+    ("cart", "a box and four wheels", "One wheel rolled away"),
+    ("birdhouse", "small pieces of wood", "The roof was too small"),
+    ("puppet theater", "cardboard and tape", "The curtain fell off"),
+    ("bridge of stones", "flat stones", "The middle sank into the stream"),
+    ("swing", "rope and a plank", "The knot came loose"),
+    ("windmill", "cardboard and a nail", "The wings would not turn"),
 )
-MAGIC_THINGS = _words("lamp seed pebble feather shell key coin mirror ring acorn pencil button")
+MAGIC_THINGS = _words("""
+    lamp seed pebble feather shell key coin mirror ring acorn pencil button wand bracelet goblet amulet charm crystal
+    whistle thimble bell ribbon horseshoe flask
+""")
 LANDMARKS = _phrases("""
     the crooked tree | the old well | the flat rock | the broken gate | the three birches | the little waterfall | the
-    stone wall | the red mailbox | the fallen log | the mossy steps | the tall chimney | the rose bush
+    stone wall | the red mailbox | the fallen log | the mossy steps | the tall chimney | the rose bush | the milestone
+    | the signpost | the scarecrow | the dovecote | the haystack | the footbridge | the stile | the boulder | the
+    boathouse | the pavilion | the hedge | the beehives | the turnstile | the bandstand | the chapel | the hen house |
+    the crossroads
 """)
 ERRANDS = _phrases("""
     bread | milk | eggs | a bag of flour | honey | apples | a ball of wool | candles | cheese | a bunch of carrots |
     stamps | tea
 """)
 PERFORMANCES = (
-    ('sing a song', 'song', 'sang'),
-    ('play the violin', 'tune', 'played'),
-    ('read a poem', 'poem', 'read'),
-    ('tell a story', 'story', 'spoke'),
-    ('play the drum', 'march', 'drummed'),
-    ('play the trumpet', 'tune', 'played'),
+    ("sing a song", "song", "sang"),
+    ("play the violin", "tune", "played"),
+    ("read a poem", "poem", "read"),
+    ("tell a story", "story", "spoke"),
+    ("play the drum", "march", "drummed"),
+    ("play the trumpet", "tune", "played"),
 )
 CHORES = (
-    ('sweep the floor', 'the broom'),
-    ('wash the dishes', 'the sponge'),
-    ('rake the leaves', 'the rake'),
-    ('fold the laundry', 'the basket'),
-    ('water the plants', 'the watering can'),
-    ('stack the wood', 'the wood'),
-    ('feed the hens', 'the bucket of corn'),
-    ('dust the shelves', 'the duster'),
-    ('pick up the toys', 'the toy box'),
-    ('set the table', 'the plates'),
+    ("sweep the floor", "the broom"),
+    ("wash the dishes", "the sponge"),
+    ("rake the leaves", "the rake"),
+    ("fold the laundry", "the basket"),
+    ("water the plants", "the watering can"),
+    ("stack the wood", "the wood"),
+    ("feed the hens", "the bucket of corn"),
+    ("dust the shelves", "the duster"),
+    ("pick up the toys", "the toy box"),
+    ("set the table", "the plates"),
 )
 NIGHT_THINGS = _phrases("""
     the moon | a bright star | an old streetlight | a passing cloud | the tall dark trees | a falling star | the quiet
@@ -334,12 +406,12 @@ NIGHT_COUNTS = _phrases("""
     that went by | frogs in the pond
 """)
 SNOW_BUILDS = (
-    ('snowman', 'a carrot for a nose'),
-    ('snow dog', 'two pebbles for eyes'),
-    ('snow castle', 'a flag on the top'),
-    ('snow bear', 'two buttons for eyes'),
-    ('snow rabbit', 'two long sticks for ears'),
-    ('snow queen', 'a crown of pine cones'),
+    ("snowman", "a carrot for a nose"),
+    ("snow dog", "two pebbles for eyes"),
+    ("snow castle", "a flag on the top"),
+    ("snow bear", "two buttons for eyes"),
+    ("snow rabbit", "two long sticks for ears"),
+    ("snow queen", "a crown of pine cones"),
 )
 LETTER_NEWS = _phrases("""
     a drawing of the garden | a pressed flower | a funny joke | a map of the village | a long list of questions | a
@@ -544,3 +616,66 @@ ADMIRED = _words("""
     sociable spirited studious sympathetic tactful talented tender tolerant trusting trustworthy truthful unselfish
     witty
 """)
+CREATURES = _words("""
+    aliens angels bats centaurs cyclopes dwarfs elves fauns genies gnomes goblins griffins gryphons imps krakens
+    leprechauns merfolk monsters nymphs ogres phantoms phoenixes pixies serpents sphinxes spirits sprites titans
+    trolls unicorns yetis cowboys detectives emperors gladiators heroes jesters knights musketeers ninjas outlaws
+    pharaohs sheriffs sorcerers spies sultans warriors
+""")
+DANCES = _phrases("""
+    ballet | bolero | cha-cha | conga | fandango | flamenco | foxtrot | gavotte | hornpipe | jig | jive | mambo |
+    mazurka | minuet | polka | quadrille | quickstep | reel | rumba | samba | square dance | swing | tango | tap dance
+    | twist | waltz
+""")
+DRINKS = _phrases("""
+    blackcurrant juice | buttermilk | cider | coffee | cranberry juice | elderberry juice | eggnog | ginger ale |
+    grapefruit juice | iced tea | milkshakes | peppermint tea | punch | root beer | smoothies | soda | sparkling water
+    | chamomile tea | syrup | tomato juice
+""")
+SWEETS = _phrases("""
+    brownies | bonbons | candy canes | caramels | cheesecake | cotton candy | cupcakes | doughnuts | eclairs | fudge |
+    gingerbread | gumdrops | ice cream | licorice | lollipops | macaroons | marshmallows | marzipan | meringues |
+    mints | nougat | parfait | pastries | peppermints | pralines | sherbet | shortbread | sorbet | sponge cake |
+    strudel | sundaes | taffy | toffee | truffles | turnovers
+""")
+HEARD = _words("""
+    banged buzzed chimed chirped clanged clanked clattered clicked clinked cracked crackled crashed creaked croaked
+    crunched dripped echoed fizzed fluttered grumbled gurgled hissed hooted howled jingled murmured peeped plopped
+    popped purred rang rattled roared rumbled rustled scratched sizzled snapped sneezed snored splashed sputtered
+    squawked squeaked squealed swished tapped thudded ticked tinkled trickled trilled wailed whined whirred whooshed
+""")
+VILLAGE_ADJECTIVES = _words("""
+    ancient bustling charming cobbled colorful crooked crowded dreamy drowsy enchanting famous foggy forgotten
+    friendly grand hidden hilly historic homely lonesome marvelous misty mossy narrow ordinary peaceful picturesque
+    pleasant quaint remote rocky rural sandy shady spacious splendid steep sunlit tranquil unusual windswept wealthy
+    well-known
+""")
+LANDFORMS = _words("""
+    bay beach bluff canyon cavern cliff coast cove crater creek dune geyser glade glen gorge grove gully headland
+    hillside hollow lagoon marsh moor oasis peninsula plain plateau prairie ravine reef ridge riverbank shore slope
+    spring summit swamp thicket volcano wetland wilderness woodland
+""")
+DOGS = _phrases("""
+    beagle | boxer | bulldog | chihuahua | collie | corgi | dachshund | dalmatian | foxhound | greyhound | hound |
+    husky | labrador | mastiff | mongrel | pointer | poodle | pug | retriever | sheepdog | spaniel | terrier | whippet
+    | wolfhound | parakeet | cockatoo | guinea pig | goldfish | tortoise | ferret | salamander | iguana | gecko |
+    tarantula | budgie
+""")
+ORDINALS = _words("""
+    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
+    sixteenth seventeenth eighteenth nineteenth twentieth
+""")
+HERBS = _words("""
+    anise basil cardamom chives cloves coriander cumin curry dill fennel lemongrass mint nutmeg oregano paprika
+    rosemary saffron sage tarragon thyme
+""")
+METALS = _words("""
+    aluminum brass bronze copper glass iron lead nickel pewter plaster platinum porcelain rubber steel tin wax wicker
+    zinc clay cardboard
+""")
+SCHOOL_SUBJECTS = _words("""
+    algebra arithmetic art astronomy biology botany chemistry drama English French geography geology German grammar
+    gymnastics handwriting history Italian Latin literature mathematics music philosophy physics poetry reading
+    religion science Spanish spelling writing zoology
+""")
+WEEKDAYS = _words("Mondays Tuesdays Wednesdays Thursdays Fridays Saturdays Sundays")

@@ -1,7 +1,8 @@
-"""What happens in the builtin stories: each plot is a function that tells one story from its first problem to its ending.
+# ruff: noqa: E501 - a template is a sentence or two, and reads best on one line
+"""What happens in the builtin stories: each plot is a function that tells one story from its problem to its ending.
 
-A plot begins where `begin` has ended: {hero}, {friend}, {grown} (a grown-up of the family) and {neighbor} are cast, {place}
-("the park") and {at_place} ("in the park") are set, and the hero has been introduced.
+A plot begins where `begin` has ended: {hero}, {friend}, {grown} (a grown-up of the family) and {neighbor} are cast,
+{place} ("the park") and {at_place} ("in the park") are set, and the hero has been introduced.
 """
 
 from collections.abc import Callable
@@ -87,36 +88,82 @@ def _two(t: Teller, choices: tuple[str, ...]) -> dict[str, str]:
 
 
 def _describe_hero(t: Teller) -> None:
-    """Mostly one thing that only this hero has, likes or wants; it plays no part later."""
-    foods, things, birds, jobs = _two(t, words.FOODS), _two(t, words.THINGS), _two(t, words.BIRDS), _two(t, words.JOBS)
+    """Mostly one or two things that only this hero has, likes or wants; they play no part later."""
+    if t.chance(0.8):
+        _describe_family(t)
+    if t.chance(0.85):
+        _describe_likes(t)
+
+
+def _describe_family(t: Teller) -> None:
+    jobs, birds, buildings = _two(t, words.JOBS), _two(t, words.BIRDS), _two(t, words.BUILDINGS)
     t.let(village=t.pick(words.VILLAGE_STARTS) + t.pick(words.VILLAGE_ENDS), instrument=t.pick(words.INSTRUMENTS))
-    t.let(country=t.pick(words.COUNTRIES), stone=t.pick(words.STONES), number=t.pick(words.NUMBERS))
-    t.let(treasures=t.pick(words.TREASURE_PLURALS), thing=things["one"], other_thing=things["other"])
-    t.let(food=foods["one"], other_food=foods["other"], bird=birds["one"], other_bird=birds["other"])
-    t.let(job=jobs["one"], other_job=jobs["other"], color=t.pick(words.COLORS), clothing=t.pick(words.CLOTHES))
-    t.let(sea_animals=t.pick(words.SEA_ANIMALS), tree=t.pick(words.TREES))
+    t.let(country=t.pick(words.COUNTRIES), sea_animals=t.pick(words.SEA_ANIMALS), tree=t.pick(words.TREES))
+    t.let(job=jobs["one"], other_job=jobs["other"], bird=birds["one"], relative=t.pick(words.RELATIVES))
+    t.let(building=buildings["one"], other_building=buildings["other"], month=t.pick(words.MONTHS))
+    t.let(surname=t.pick(words.SURNAMES), village_adjective=t.pick(words.VILLAGE_ADJECTIVES), dog=t.pick(words.DOGS))
+    landforms = _two(t, words.LANDFORMS)
+    t.let(landform=landforms["one"], other_landform=landforms["other"], ordinal=t.pick(words.ORDINALS))
     t.tell(
         "The place was called {village}.",
-        "The [nearest town|next village] was called {village}.",
+        "The [nearest town|next village] was called {village}. It had a(n) {building} and a(n) {other_building}.",
+        "Not far away stood a(n) {building} and a(n) {other_building}.",
+        "{His} full name was {hero} {surname}.",
+        "{His} birthday was on the {ordinal} of {month}.",
+        "It was a(n) {village_adjective} place near a(n) {landform}.",
+        "Behind the house began a(n) {landform}, and behind that came a(n) {other_landform}.",
+        "It was a(n) {village_adjective} little place called {village}.",
+        "{Grown} had a(n) {dog} that [slept all day|followed {him} everywhere|was older than {hero}].",
+        "The {relative} of {neighbor} had a(n) {dog} that {hero} was allowed to feed.",
+        "{Grown} worked at the {building}, next to the {other_building}.",
         "{Grown} came from {village} and told {him} [many stories|a story every night].",
         "{Grown} had once [traveled to|lived in|sailed to] {country}.",
-        "{He} had a book about [the animals of|the mountains of|a journey to] {country}.",
+        "{His} {relative} lived in {country} and sent a postcard every {month}.",
         "{He} dreamed of going to {country} to see the {sea_animals}.",
         "{Grown} was a(n) {job}, and {hero} wanted to be a(n) {other_job} one day.",
         '"When I am big, I will be a(n) {job}," {he} often said.',
+        "[Every morning|Each spring], a(n) {bird} sang in the {tree} [by the door|outside the window|near by].",
+        "{Grown} played the {instrument} in the evening.",
+    )
+
+
+def _describe_likes(t: Teller) -> None:
+    foods, things, topics = _two(t, words.FOODS), _two(t, words.THINGS), _two(t, words.TOPICS)
+    hobbies, admired = _two(t, words.HOBBIES), _two(t, words.ADMIRED)
+    t.let(food=foods["one"], other_food=foods["other"], thing=things["one"], other_thing=things["other"])
+    t.let(topic=topics["one"], other_topic=topics["other"], hobby=hobbies["one"], other_hobby=hobbies["other"])
+    t.let(admired=admired["one"], also_admired=admired["other"], sport=t.pick(words.SPORTS))
+    t.let(color=t.pick(words.COLORS), clothing=t.pick(words.CLOTHES), fabric=t.pick(words.FABRICS))
+    t.let(dance=t.pick(words.DANCES), drink=t.pick(words.DRINKS), metal=t.pick(words.METALS))
+    creatures, sweets, subjects = _two(t, words.CREATURES), _two(t, words.SWEETS), _two(t, words.SCHOOL_SUBJECTS)
+    t.let(creatures=creatures["one"], other_creatures=creatures["other"], subject=subjects["one"])
+    t.let(sweets=sweets["one"], other_sweets=sweets["other"], other_subject=subjects["other"])
+    herbs = _two(t, words.HERBS)
+    t.let(herb=herbs["one"], other_herb=herbs["other"], weekdays=t.pick(words.WEEKDAYS))
+    t.let(stone=t.pick(words.STONES), number=t.pick(words.NUMBERS), treasures=t.pick(words.TREASURE_PLURALS))
+    t.tell(
         "{His} favorite food was {food} with {other_food}.",
         "For breakfast, {he} liked {food}, but {he} did not like {other_food}.",
         "{He} had {number} {treasures} in [a tin box|a jar|a drawer], and {he} knew every one of them.",
-        "{He} collected {treasures}; {he} already had {number}.",
         "In {his} room stood a(n) {color} {thing} and a(n) {other_thing}.",
         "By {his} bed, there was a(n) {thing} and a(n) {other_thing}.",
-        "{He} could tell a(n) {bird} from a(n) {other_bird} by its song.",
-        "[Every morning|Each spring], a(n) {bird} sang in the {tree} [by the door|outside the window|near by].",
-        "{He} played the {instrument}, but not [very well|when others could hear it|before breakfast].",
-        "{Grown} played the {instrument} in the evening.",
-        "{He} wore a(n) {color} {clothing} [on most days|in all kinds of weather|that {grown} had made].",
+        "{He} wore a(n) {color} {clothing} made of {fabric}.",
         "In {his} pocket, {he} kept a piece of {stone} [for luck|from the river|that shone in the light].",
-        "",
+        "{He} wanted to know everything about {topic} and {other_topic}.",
+        "{He} had a big book about {topic} and a small one about {other_topic}.",
+        "At night, {he} dreamed of {creatures} and {other_creatures}.",
+        "{He} knew a hundred stories about {creatures} and {other_creatures}.",
+        "{His} favorite sweets were {sweets} and {other_sweets}.",
+        "On {weekdays}, there was {drink} with {sweets}.",
+        "{He} was learning to dance the {dance}.",
+        "{Grown} could dance the {dance}.",
+        "The kitchen always smelled of {herb} and {other_herb}.",
+        "{He} had a small box made of {metal} that smelled of {herb}.",
+        "At school, {he} liked {subject} better than {other_subject}.",
+        "{He} was good at {hobby} and {other_hobby}.",
+        "{He} was better at {hobby} than at {other_hobby}.",
+        "Everyone said that {he} was {admired} and {also_admired}.",
+        "[On {weekdays}|After school|In the evening], {he} played {sport} with {grown}.",
     )
 
 
@@ -127,6 +174,7 @@ def _describe_way(t: Teller) -> None:
     t.let(flower=flowers["one"], other_flower=flowers["other"], insect=insects["one"], other_insect=insects["other"])
     t.let(shape=shapes["one"], other_shape=shapes["other"], doing=doings["one"], other_doing=doings["other"])
     t.let(moved=t.pick(words.MOVES), adverb=t.pick(words.MOVE_ADVERBS), vehicle=t.pick(words.VEHICLES))
+    t.let(weather=t.pick(words.WEATHER_WORDS), heard=t.pick(words.HEARD))
     t.let(
         bird=t.pick(words.BIRDS),
         tree=t.pick(words.TREES),
@@ -142,7 +190,10 @@ def _describe_way(t: Teller) -> None:
         "The first {flower} was in bloom, and so was the {other_flower}.",
         "A(n) {bird} [called|sang|sat very still] in the {tree}.",
         "One cloud looked like a(n) {shape}, and another one like a(n) {other_shape}.",
+        "It was the day after the {weather}, and [the road was empty|everything was quiet|the air was clear].",
         "A(n) {color} {vehicle} [passed|went by|stood not far away].",
+        "Somewhere, something {heard}.",
+        "Something {heard} behind {him}, but it was only the wind.",
         "Somewhere, someone was playing the {instrument}.",
     )
 
@@ -162,7 +213,10 @@ def _mention_friend(t: Teller) -> None:
 def _one_day(t: Teller, *templates: str) -> None:
     """The line that starts the plot, with weather before or after it."""
     t.tell(*templates)
-    t.tell(*words.FAIR_WEATHER) if t.chance(0.3) else _describe_way(t)
+    if t.chance(0.15):
+        t.tell(*words.FAIR_WEATHER)
+    else:
+        _describe_way(t)
 
 
 def _end(t: Teller, *morals: str, together: bool = False) -> None:
@@ -186,7 +240,7 @@ def lost_thing(t: Teller) -> None:
     _one_day(
         t,
         "{one_day}, {hero} took {his} {toy} to {place}.",
-        "{He} had a {toy}, and {he} took it everywhere. {one_day}, {he} carried it to {place}.",
+        "{He} had a(n) {toy}, and {he} took it everywhere. {one_day}, {he} carried it to {place}.",
         "{one_day}, {hero} was playing {at_place} with {his} {toy}.",
     )
     t.part()
@@ -247,7 +301,7 @@ def sharing(t: Teller) -> None:
     t.part()
     t.tell(
         "Then {he} saw {friend}. {friend} was sitting all alone and looked {sad}.",
-        "Nearby sat a {friend_kind} named {friend}, who had nothing to eat.",
+        "Nearby sat a(n) {friend_kind} named {friend}, who had nothing to eat.",
         "{friend} came by and looked at the {snack}. {friend_his} tummy [growled|made a funny sound|rumbled].",
     )
     t.tell(
@@ -335,9 +389,9 @@ def baking(t: Teller) -> None:
     t.let(dish=t.pick(words.DISHES), fruit=t.pick(words.FRUIT))
     _mention_friend(t)
     t.tell(
-        "{one_day}, {hero} wanted to [make|cook|prepare] a {dish} for {friend}.",
-        '{one_day}, {grown} said, "Let us make a {dish} today." {hero} [clapped {his} hands|ran to the kitchen|put on an apron].',
-        "It was {friend}'s birthday, and {hero} wanted to make a {dish} as a surprise.",
+        "{one_day}, {hero} wanted to [make|cook|prepare] a(n) {dish} for {friend}.",
+        '{one_day}, {grown} said, "Let us make a(n) {dish} today." {hero} [clapped {his} hands|ran to the kitchen|put on an apron].',
+        "It was {friend}'s birthday, and {hero} wanted to make a(n) {dish} as a surprise.",
     )
     t.tell(
         "They took out [a big bowl|the blue bowl|the old pot] and a [wooden|long|silver] spoon.",
@@ -372,7 +426,7 @@ def baking(t: Teller) -> None:
         "The new {dish} looked [perfect|golden and lovely|just like the picture in the book].",
     )
     t.tell(
-        'When {friend} came, {friend_he} took a bite and said, "[This is the best thing I have ever eaten|Yum! May I have more|It is delicious]!"',
+        'When {friend} came, {friend_he} took a bite and said, "[This is the best thing I have ever eaten!|Yum! May I have more?|It is delicious!]"',
         "{friend} came to the door, and they all [ate together|sat down at the table]. Not one bite was left over.",
         "They shared it with {friend} and with {neighbor} {neighbor_kind}. Everyone [asked for more|had two helpings].",
     )
@@ -389,9 +443,9 @@ def new_friend(t: Teller) -> None:
     t.let(game=t.pick(words.GAMES), toy=f"{t.pick(words.COLORS)} {t.pick(words.TOYS)}")
     _one_day(
         t,
-        "{one_day}, {hero} saw someone new {at_place}. It was a {friend_kind} named {friend}.",
+        "{one_day}, {hero} saw someone new {at_place}. It was a(n) {friend_kind} named {friend}.",
         "{one_day}, a new family moved in next door. They had a(n) {friend_adjective} {friend_kind} named {friend}.",
-        "{one_day}, a {friend_kind} whom nobody knew stood {at_place}. {friend_his} name was {friend}.",
+        "{one_day}, a(n) {friend_kind} whom nobody knew stood {at_place}. {friend_his} name was {friend}.",
     )
     t.part()
     t.tell(
@@ -813,7 +867,7 @@ def gift(t: Teller) -> None:
     )
     t.part()
     t.tell(
-        "On the day of the party, {hero} felt shy. The other presents were [big and shiny|wrapped in golden paper]. {His} was small.",
+        "On the day of the party, {hero} felt shy. The other presents were [big and shiny|wrapped in golden paper]. {hero}'s was small.",
         'At the party, {hero} held out {his} little present. "I made it [for you|myself]," {he} said softly.',
         "The day came, and all the guests put their presents on the table.",
     )
@@ -973,7 +1027,7 @@ def magic(t: Teller) -> None:
     )
     t.tell(
         "The magic was gone, and the {thing} was just a plain, pretty thing. But {hero} was {happy}.",
-        '"You gave away your wish," said {wise}. "That was the wisest wish of all."',
+        '"You gave away your wish," said the tiny voice. "That was the wisest wish of all."',
         "{friend} never knew why it happened. But {hero} kept the {thing} and smiled whenever {he} saw it.",
     )
     _end(
@@ -1046,7 +1100,7 @@ def snow_day(t: Teller) -> None:
     )
     t.part()
     t.tell(
-        '"Let us make a {build}!" said {friend}.',
+        '"Let us make a(n) {build}!" said {friend}.',
         "{hero} and {friend} wanted to make the [biggest|finest|best] {build} of all.",
     )
     t.tell(
@@ -1082,9 +1136,9 @@ def building(t: Teller) -> None:
     _mention_friend(t)
     _one_day(
         t,
-        "{one_day}, {hero} wanted to build a {build} all by {himself}.",
-        "{one_day}, {hero} had a plan. {He} wanted to build a {build}.",
-        '"Today I will build a {build}," {hero} said one morning.',
+        "{one_day}, {hero} wanted to build a(n) {build} all by {himself}.",
+        "{one_day}, {hero} had a plan. {He} wanted to build a(n) {build}.",
+        '"Today I will build a(n) {build}," {hero} said one morning.',
     )
     t.tell(
         "{He} collected {material} and started to work.",
@@ -1401,8 +1455,8 @@ def training_pet(t: Teller) -> None:
         snack=t.pick(("carrot", "cracker", "piece of apple", "nut", "bit of cheese")),
     )
     t.tell(
-        "{hero} had a {baby} called {pet}. {pet} was [funny and wild|sweet but lazy|full of tricks].",
-        "{one_day}, {grown} brought home a {baby}. {hero} called it {pet}.",
+        "{hero} had a(n) {baby} called {pet}. {pet} was [funny and wild|sweet but lazy|full of tricks].",
+        "{one_day}, {grown} brought home a(n) {baby}. {hero} called it {pet}.",
     )
     t.tell(
         "{hero} wanted to teach {pet} to {trick}.",
@@ -1427,8 +1481,8 @@ def training_pet(t: Teller) -> None:
         '{neighbor} {neighbor_kind} had seen it. "An animal learns from a friend, not from a shout," {neighbor_he} said {kindly}.',
     )
     t.tell(
-        "So {hero} took a {snack} and spoke softly. {pet} came a little closer.",
-        "So {hero} sat down on the grass with a {snack} and waited. After a while, {pet} came out.",
+        "So {hero} took a(n) {snack} and spoke softly. {pet} came a little closer.",
+        "So {hero} sat down on the grass with a(n) {snack} and waited. After a while, {pet} came out.",
     )
     t.tell(
         "They practiced a little every day. And after [a week|two weeks|ten days], {pet} could {trick}!",

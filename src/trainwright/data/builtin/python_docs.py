@@ -44,7 +44,7 @@ def iter_python_docs() -> Iterator[str]:
     if not num_modules:
         raise SourceNotFound(
             "This Python has no documentation to read.",
-            why=f"There are no source files with docstrings in {folder}: its standard library was installed without sources.",
+            why=f"There are no source files with docstrings in {folder}: it was installed without sources.",
             next_step="Use another corpus, for example builtin:stories, or a Python with its full standard library.",
         )
 

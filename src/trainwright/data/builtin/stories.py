@@ -1,7 +1,7 @@
 """Short stories in simple English, told by a grammar with a memory.
 
-A story is a hero, a place, a plot (see `plots.py`) and an ending. Names, things and places are chosen once and kept to the
-last line: what was lost under the bench is found under the bench. Each story is a pure function of (seed, index).
+A story is a hero, a place, a plot (see `plots.py`) and an ending. Names, things and places are chosen once and kept to
+the last line: what was lost under the bench is found under the bench. Each story is a pure function of (seed, index).
 """
 
 import random
@@ -17,7 +17,7 @@ SEED = 1001
 
 
 def iter_stories(num_stories: int = NUM_STORIES, seed: int = SEED) -> Iterator[str]:
-    """The corpus, one story a document, no story twice. Plots take turns, so that all of them are told equally often."""
+    """The corpus, one story a document, no story twice. Plots take turns: all are told equally often."""
     seen: set[str] = set()
     for index in range(num_stories):
         story = _tell_new_story(index, seed, seen)

@@ -1,6 +1,6 @@
 """The little machine that turns templates into sentences.
 
-    [a|b|c]   one of these, chosen anew each time; may be nested and may be empty
+    [a|b|c]   one of these, chosen anew each time; may be nested, and one may be empty
     {key}     a value that was fixed before with `let` or `cast`; {Key} is the same with a capital letter
     a(n)      "a" or "an", by the word that follows
 
@@ -16,7 +16,9 @@ from typing import TypeVar
 Choice = TypeVar("Choice")
 
 _INNERMOST = re.compile(r"\[([^\[\]]*)\]")
-_ARTICLE = re.compile(r"\b([Aa])\(n\)( +)(\w)")
+_ARTICLE = re.compile(r"\b([Aa])\(n\) +(\w+)")
+_SOUNDS_LIKE_CONSONANT = re.compile(r"(uni|use|usu|ukulele|eu|one)", re.IGNORECASE)
+_SOUNDS_LIKE_VOWEL = re.compile(r"([aeiou]|hour|honest|heir)", re.IGNORECASE)
 _SENTENCE_START = re.compile(r"(^|(?<=[^.])[.!?] +)([a-z])")
 _PRONOUNS = {"she": ("her", "her", "herself"), "he": ("him", "his", "himself")}
 
@@ -60,7 +62,7 @@ class Teller:
             self._values[key] = self._expand(value)
 
     def cast(self, role: str, character: Character) -> None:
-        """Make a character available as {role}, {role_kind}, {role_adjective}, {role_he}, {role_him}, {role_his}, {role_himself}."""
+        """Make a character available: {role}, {role_kind}, {role_adjective}, {role_he}, {role_him}, {role_his} …"""
         him, his, himself = _PRONOUNS[character.he]
         self._values |= {
             role: character.name,
@@ -92,12 +94,17 @@ class Teller:
         while match := _INNERMOST.search(template):
             template = template[: match.start()] + self.pick(match[1].split("|")) + template[match.end() :]
         text = re.sub(r"\{(\w+)\}", lambda field: self._value(field[1]), template)
-        return _ARTICLE.sub(
-            lambda match: match[1] + ("n" if match[3].lower() in "aeiou" else "") + match[2] + match[3], text
-        )
+        return _ARTICLE.sub(_choose_article, text)
 
     def _value(self, key: str) -> str:
         if key in self._values:
             return self._values[key]
         value = self._values[key[0].lower() + key[1:]]
         return value[0].upper() + value[1:]
+
+
+def _choose_article(match: re.Match[str]) -> str:
+    """By sound, not by letter: an apple, an hour, a unicorn."""
+    article, word = match[1], match[2]
+    vowel = _SOUNDS_LIKE_VOWEL.match(word) and not _SOUNDS_LIKE_CONSONANT.match(word)
+    return f"{article}{'n' if vowel else ''} {word}"

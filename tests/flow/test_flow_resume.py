@@ -1,0 +1,180 @@
+"""Killed, stopped, damaged: a run that goes on gives the weights and the events it would have given."""
+
+import json
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_killed_again_and_again_still_gives_the_same_weights_and_events(command, finished, corpus, at_instant):
+    draw = random.Random(20)
+    command.run(corpus, expect=-signal.SIGKILL, instant=at_instant("KILL", 20))
+    num_killed = 1
+    while num_killed < 6:
+        ended = command("resume", "--json", expect=None, instant=at_instant("KILL", draw.randint(30, 190)))
+        if ended.code != -signal.SIGKILL:
+            break
+        num_killed += 1
+    assert num_killed >= 4, f"the instants lie too late: {num_killed} kills"
+    if ended.code == -signal.SIGKILL:
+        ended = command("resume", "--json")
+    assert ended.document["weights_digest"] == finished.document["weights_digest"]
+    assert command.events() == finished.command.events()
+
+
+@pytest.mark.parametrize("at", [60, 131, 172])
+def test_run_with_resume_goes_on_after_a_kill_at_any_operation_on_a_file(command, finished, corpus, at_instant, at):
+    command.run(corpus, expect=-signal.SIGKILL, instant=at_instant("KILL", at))
+    resumed = command.run(corpus, "--resume")
+    assert len(command.run_folders()) == 1
+    assert {"data", "tokenizer"} <= set(resumed.document["reused"])
+    assert resumed.document["weights_digest"] == finished.document["weights_digest"]
+    assert command.events() == finished.command.events()
+
+
+def test_killed_before_the_first_checkpoint_starts_at_the_beginning(command, finished, corpus, at_instant):
+    command.run(corpus, expect=-signal.SIGKILL, instant=at_instant("KILL", 5, "/events.jsonl"))
+    (folder,) = command.run_folders()
+    assert not list((folder / "checkpoints").glob("step-*"))
+    resumed = command("resume", "--json")
+    assert resumed.document["weights_digest"] == finished.document["weights_digest"]
+    assert command.events() == finished.command.events()
+
+
+def test_killed_while_the_report_was_written_is_finished_by_the_same_command(command, finished, corpus, at_instant):
+    command.run(corpus, expect=-signal.SIGKILL, instant=at_instant("KILL", 2, "loss.png"))
+    (folder,) = command.run_folders()
+    assert not (folder / "report.html").exists()
+    ended = command.run(corpus, "--resume")
+    assert (folder / "report.html").is_file()
+    assert (folder / "loss.png").is_file()
+    assert ended.document["weights_digest"] == finished.document["weights_digest"]
+
+
+def test_a_killed_run_is_shown_as_interrupted_and_begins_no_second_one_unsaid(stopped_copy):
+    (row,) = stopped_copy("runs", "list", "--json").document["items"]
+    assert row["status"] == "interrupted"
+    assert 8 <= row["step"] <= 9
+    shown = stopped_copy("runs", "show", row["run_id"][:8], "--json").document
+    assert shown["status"] == "interrupted"
+    assert [checkpoint["step"] for checkpoint in shown["checkpoints"]] == [4, 6, 8]
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_asked_to_stop_it_saves_and_goes_on_later(command, finished, corpus, at_instant, name):
+    stopped = command.run(corpus, expect=130, instant=at_instant(name, 13, "/events.jsonl"))
+    error = stopped.error
+    assert error["name"] == "interrupted"
+    (folder,) = command.run_folders()
+    run_id = json.loads((folder / "run.json").read_bytes()) and folder.name.rpartition("-")[2]
+    assert run_id in error["next"]
+    steps = [int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").glob("step-*")]
+    assert f"step {max(steps)} of 10" in error["message"]
+    assert max(steps) not in (3, 4, 6, 8, 9)  # saved because it was asked to stop, not because one was due
+    resumed = command("resume", run_id, "--json")
+    assert f"step {max(steps)}" in resumed.err
+    assert resumed.document["weights_digest"] == finished.document["weights_digest"]
+    assert command.events() == finished.command.events()
+
+
+def test_interrupted_before_training_leaves_nothing_half_made(command, finished, corpus, at_instant):
+    stopped = command.run(corpus, expect=130, instant=at_instant("INT", 4, "/.trainwright/objects/"))
+    assert stopped.error["name"] == "interrupted"
+    assert command.run_folders() == []
+    again = command.run(corpus)
+    assert again.document["weights_digest"] == finished.document["weights_digest"]
+
+
+def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_it_used(stopped_copy, finished, corpus):
+    (folder,) = stopped_copy.run_folders()
+    flip_a_byte(folder / "checkpoints" / "step-00000008" / "model.safetensors")
+    resumed = stopped_copy("resume", "--json")
+    assert "step 8 is damaged" in resumed.err
+    assert "damaged-step-00000008" in resumed.err
+    assert "model.safetensors" in resumed.err or "digest" in resumed.err
+    assert "checkpoint at step 6" in resumed.err
+    assert (folder / "checkpoints" / "damaged-step-00000008").is_dir()
+    assert resumed.document["weights_digest"] == finished.document["weights_digest"]
+    assert stopped_copy.events() == finished.command.events()
+
+
+def test_no_good_checkpoint_is_an_error_and_never_a_fresh_start(stopped_copy, corpus):
+    (folder,) = stopped_copy.run_folders()
+    for checkpoint in (folder / "checkpoints").glob("step-*"):
+        flip_a_byte(checkpoint / "optimizer.safetensors")
+    before = (folder / "events.jsonl").read_bytes()
+    for _ in range(2):
+        error = stopped_copy("resume", "--json", expect=4).error
+        assert error["name"] == "no-good-checkpoint"
+        assert "damaged-step-00000008" in error["why"]
+    assert stopped_copy.run(corpus, "--resume", expect=4).error["name"] == "no-good-checkpoint"
+    assert (folder / "events.jsonl").read_bytes() == before
+
+
+def test_second_process_on_one_run_is_refused(stopped_copy, finished, at_instant):
+    (folder,) = stopped_copy.run_folders()
+    run_id = folder.name.rpartition("-")[2]
+    # The first process stands still in the middle of its work, and holds the run.
+    first = stopped_copy.start(
+        "resume",
+        run_id,
+        "--json",
+        instant=at_instant("STOP", 4, "/events.jsonl"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_stopped(first.pid)
+        error = stopped_copy("resume", run_id, "--json", expect=4).error
+        assert error["name"] == "run-busy"
+        assert str(first.pid) in error["why"]
+        (row,) = stopped_copy("runs", "list", "--json").document["items"]
+        assert row["status"] == "running"
+        assert stopped_copy("resume", "--json", expect=64).error["name"] == "nothing-to-resume"
+        first.send_signal(signal.SIGCONT)
+        out, _ = first.communicate(timeout=120)
+    finally:
+        first.kill()
+        first.wait()
+    assert first.returncode == 0
+    assert json.loads(out)["weights_digest"] == finished.document["weights_digest"]
+
+
+def wait_until_stopped(process: int) -> None:
+    import time
+
+    for _ in range(3000):
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        if state == "T":
+            return
+        assert state != "Z", "the process ended before it could be stopped"
+        time.sleep(0.02)
+    raise AssertionError("the process was never stopped")
+
+
+def test_nothing_to_resume_is_said(finished_copy, command):
+    assert finished_copy("resume", "--json", expect=64).error["name"] == "nothing-to-resume"
+    assert command("resume", "--json", expect=64).error["name"] == "nothing-to-resume"
+
+
+def test_resume_of_a_finished_run_trains_nothing(finished_copy, finished):
+    again = finished_copy("resume", finished.document["run_id"], "--json")
+    assert again.document["reused"] == ["training"]
+    assert again.document["weights_digest"] == finished.document["weights_digest"]
+
+
+def test_resume_refuses_a_plan_that_was_changed(stopped_copy):
+    (folder,) = stopped_copy.run_folders()
+    path = folder / "plan.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"seed": 1337', '"seed": 1338'), encoding="utf-8")
+    error = stopped_copy("resume", "--json", expect=4).error
+    assert error["name"] == "plan-mismatch"
