@@ -22,7 +22,8 @@ from trainwright.store.checkpoints import read_newest_good, retain, write_checkp
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split
 from trainwright.store.workspace import Workspace
-from trainwright.tokens.tokenizer import TextTokenizer, open_tokenizer
+from trainwright.tokens.protocol import TextTokenizer
+from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.train.batches import BatchSource
 from trainwright.train.interruption import StopRequest, listen_for_stop
 from trainwright.train.loop import HeldOut, LoopResult, Surroundings, train

@@ -17,7 +17,8 @@ from trainwright.pipeline.prepare import Prepared
 from trainwright.store.checkpoints import CheckpointContent, list_checkpoints, read_checkpoint
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.tokens.tokenizer import TextTokenizer, open_tokenizer
+from trainwright.tokens.protocol import TextTokenizer
+from trainwright.tokens.tokenizer import open_tokenizer
 
 NUM_PROMPTS = 100
 PROMPT_TOKENS = 16

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainwright.core.errors import TokenizerUnreadable
 from trainwright.core.records import SpecialTokens, Tokenizer
 from trainwright.store.objects import ObjectStore
-from trainwright.tokens.tokenizer import StreamDecoder, require_encodable, require_known
+from trainwright.tokens.protocol import StreamDecoder, require_encodable, require_known
 
 _CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json")
 _ROLES = {"begin": "bos_token", "end": "eos_token", "pad": "pad_token", "unknown": "unk_token"}

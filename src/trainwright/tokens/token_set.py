@@ -8,7 +8,7 @@ from trainwright.core.errors import InternalError, TokenizerMismatch, TokenizerU
 from trainwright.core.records import DatasetVersion, SplitContent, Tokenizer, TokenSet, TokenSplit
 from trainwright.store.objects import ObjectStore
 from trainwright.store.shards import ShardWriter, TokenType
-from trainwright.tokens.tokenizer import TextTokenizer
+from trainwright.tokens.protocol import TextTokenizer
 
 _BATCH_CHARACTERS = 1_000_000
 

@@ -9,7 +9,8 @@ import pytest
 from trainwright.core.manifest import TokenizerSection
 from trainwright.core.records import DatasetVersion, SplitContent, Tokenizer
 from trainwright.store.objects import MemoryObjects
-from trainwright.tokens.tokenizer import TextTokenizer, open_tokenizer
+from trainwright.tokens.protocol import TextTokenizer
+from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.tokens.training import train_tokenizer
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
