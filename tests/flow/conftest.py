@@ -1,9 +1,11 @@
 """What the flow tests share: the command line as a child process, a small corpus, and runs that are already finished."""
 
+import hashlib
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -68,11 +70,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Instant:
-    """Where a child is to be signalled: at its `at`-th operation on a file whose path contains `below`."""
+    """When a child is to be signalled: before its `at`-th operation on a file whose path contains `match` (or writing of an
+    event that does). See `startup/sitecustomize.py`.
+    """
 
     signal: str
     at: int
-    below: str = "/.trainwright/runs/"
+    match: str = "/.trainwright/runs/"
 
 
 class CommandLine:
@@ -87,7 +91,9 @@ class CommandLine:
         finished = subprocess.run(
             self.words(*arguments, prefix=options.pop("prefix", ())),
             cwd=self.folder,
-            env=self.environment(options.pop("instant", None), options.pop("environment", None), options.pop("torch", False)),
+            env=self.environment(
+                options.pop("instant", None), options.pop("environment", None), options.pop("torch", False)
+            ),
             capture_output=True,
             timeout=120,
             stdin=subprocess.DEVNULL,
@@ -101,7 +107,23 @@ class CommandLine:
 
     def run(self, corpus: str | Path, *arguments: str | Path, **options: Any) -> Result:
         """`trainwright run` of the small model on the reference backend."""
-        return self("run", "--framework=reference", f"--corpus={corpus}", *SMALL, *arguments, "--json", **options)
+        return self(*self.run_words(corpus, *arguments), **options)
+
+    def train_to_the_end(self, *arguments: str | Path, **options: Any) -> tuple[str, str]:
+        """Run a command until training is over, and kill it there: validation and report take most of a small run's time.
+
+        Returns the digest of the final weights and what was said on standard error.
+        """
+        killed = self(
+            *arguments, expect=-signal.SIGKILL, instant=Instant("KILL", 1, '"kind":"run-finished"'), **options
+        )
+        newest = max(self.run_folders(), key=lambda folder: (folder / "attempts.jsonl").stat().st_mtime_ns)
+        model = newest / "checkpoints" / "step-00000010" / "model.safetensors"
+        return hashlib.sha256(model.read_bytes()).hexdigest(), killed.err
+
+    def run_words(self, corpus: str | Path, *arguments: str | Path) -> tuple[str | Path, ...]:
+        """What `run` says to the command line."""
+        return ("run", "--framework=reference", f"--corpus={corpus}", *SMALL, *arguments, "--json")
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
         """Start one command and leave it running."""
@@ -122,7 +144,7 @@ class CommandLine:
         if not torch:
             environment["FLOW_HIDE_TORCH"] = "1"
         if instant is not None:
-            environment |= {"FLOW_AT": str(instant.at), "FLOW_SIGNAL": instant.signal, "FLOW_BELOW": instant.below}
+            environment |= {"FLOW_AT": str(instant.at), "FLOW_SIGNAL": instant.signal, "FLOW_MATCH": instant.match}
         return environment | dict(extra or {})
 
     @property
@@ -145,7 +167,9 @@ class CommandLine:
 
 
 def read_events(run_folder: Path) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in (run_folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    # What follows the last line end was torn by a kill.
+    lines = (run_folder / "events.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    events = [json.loads(line) for line in lines]
     for event in events:
         del event["timing"]
     return events
@@ -156,7 +180,10 @@ def write_sentences(path: Path, num_lines: int = 600, seed: int = 0) -> Path:
     who = ["cat", "dog", "bird", "fox", "girl", "boy", "king", "queen"]
     did = ["saw", "liked", "found", "lost", "made", "took"]
     what = ["a ball", "the moon", "a red hat", "the river", "some bread", "a tiny house"]
-    lines = [f"The {draw(who)} {draw(did)} {draw(what)} and the {draw(who)} {draw(did)} {draw(what)}." for _ in range(num_lines)]
+    lines = [
+        f"The {draw(who)} {draw(did)} {draw(what)} and the {draw(who)} {draw(did)} {draw(what)}."
+        for _ in range(num_lines)
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -176,6 +203,13 @@ class FinishedRun:
     @property
     def run_folder(self) -> Path:
         return Path(self.document["run_dir"])
+
+    @property
+    def events_of_training(self) -> list[dict[str, Any]]:
+        """Its events, without what depends on the clock, up to the end of training."""
+        events = self.command.events()
+        assert events[-1]["kind"] == "run-finished"
+        return events[:-1]
 
 
 @pytest.fixture(scope="session")
@@ -209,7 +243,7 @@ def finished_copy(finished: FinishedRun, tmp_path: Path) -> CommandLine:
 def stopped(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> CommandLine:
     """A run of the same plan that was killed while it wrote the event of its ninth step. Not to be changed."""
     command = CommandLine(tmp_path_factory.mktemp("stopped"))
-    command.run(corpus, expect=-9, instant=Instant("KILL", 14, "/events.jsonl"))
+    command.run(corpus, expect=-9, instant=Instant("KILL", 1, '"kind":"step","step":9,'))
     return command
 
 

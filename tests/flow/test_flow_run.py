@@ -73,8 +73,8 @@ def test_text_becomes_a_model_in_one_command(finished):
     assert list(phases) == ["prerequisites", "data", "tokenizer", "plan", "training", "validation"]
     assert set(phases.values()) == {"completed"}
     assert all(Path(path).is_file() for path in document["artefacts"].values())
-    assert OUTPUT_FILES <= {path.name for path in finished.output_dir.iterdir()}
-    assert OUTPUT_FILES <= set(document["artefacts"])
+    assert {path.name for path in finished.output_dir.iterdir()} >= OUTPUT_FILES
+    assert set(document["artefacts"]) >= OUTPUT_FILES
     assert {path.name for path in finished.run_folder.iterdir()} >= {
         "run.json",
         "plan.json",
@@ -161,13 +161,11 @@ def test_another_seed_reuses_data_and_tokenizer_alone(finished_copy, finished, c
 
 
 def test_two_runs_of_one_plan_give_the_same_weights_and_events(finished_copy, finished, corpus):
-    again = finished_copy.run(corpus, "--retrain")
-    assert again.document["run_id"] != finished.document["run_id"]
-    assert again.document["plan_id"] == finished.document["plan_id"]
-    assert again.document["weights_digest"] == finished.document["weights_digest"]
-    first, second = [finished_copy.read_events(folder) for folder in finished_copy.run_folders()]
-    assert first == second
-    assert len([event for event in first if event["kind"] == "step"]) == 10
+    digest, _ = finished_copy.train_to_the_end(*finished_copy.run_words(corpus, "--retrain"))
+    assert digest == finished.document["weights_digest"]
+    (second,) = [folder for folder in finished_copy.run_folders() if folder.name != finished.run_folder.name]
+    assert finished_copy.read_events(second) == finished.events_of_training
+    assert len([event for event in finished.events_of_training if event["kind"] == "step"]) == 10
 
 
 def test_another_workspace_gives_the_same_weights(command, finished, corpus):
@@ -245,7 +243,7 @@ def test_overwrite_never_replaces_the_folder_that_holds_the_workspace(finished_c
     before = sorted(path.name for path in finished_copy.folder.iterdir())
     for folder in (".", finished_copy.folder, finished_copy.folder.parent, finished_copy.workspace / "runs"):
         error = finished_copy.run(corpus, f"--output-dir={folder}", "--overwrite", expect=64).error
-        assert error["name"] == "output-exists"
+        assert error["name"] == "invalid-value"
     assert sorted(path.name for path in finished_copy.folder.iterdir()) == before
 
 
@@ -264,5 +262,3 @@ def test_failed_budget_is_named_and_everything_is_there_nevertheless(finished_co
     metrics = json.loads((finished_copy.folder / "small" / "training_metrics.json").read_bytes())
     assert [row["name"] for row in metrics["validation"] if row["passed"] is False] == ["model file"]
     assert "model file" in (finished_copy.folder / "small" / "report.html").read_text(encoding="utf-8")
-    again = finished_copy.run(corpus, "budgets.model_file_mb=0.001", expect=5)
-    assert again.error["name"] == "budget-exceeded"

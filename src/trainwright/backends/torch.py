@@ -6,7 +6,7 @@ protocol around them.
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -18,18 +18,21 @@ from trainwright.backends.initial import check_weights
 from trainwright.backends.protocol import Batch, Capabilities, Gradients, Probe, Rates, Scores
 from trainwright.backends.torch_network import (
     CHUNK_ROWS,
+    PLAIN,
     Arithmetic,
+    HeadCrossEntropy,
     Parameters,
+    Regions,
     Rotary,
     attend_causally,
     causal_bias,
     finish_layer,
+    layer_weights,
     pack,
     project_heads,
     rms_norm,
     run_layers,
     split_packed,
-    sum_loss,
 )
 from trainwright.backends.torch_optimizer import TorchOptimizer, to_array
 from trainwright.core.records import Compute, ModelShape, TrainingPlan
@@ -57,9 +60,10 @@ class TorchDecoder:
         rotary = Rotary.build(shape, len(tokens), self._device, first=start)
         x_BTD = torch.nn.functional.embedding(torch.tensor([list(tokens)], device=self._device), p["embedding"])
         for layer in range(shape.num_layers):
-            q, k, v = project_heads(p, layer, x_BTD, rotary, shape, torch.float32)
+            w = layer_weights(p, layer)
+            q, k, v = project_heads(w, x_BTD, rotary, shape, torch.float32)
             keys, values = self._remember(layer, k, v, start, stop)
-            x_BTD = finish_layer(p, layer, x_BTD, _attend_to_past(q, keys, values), shape, self._arithmetic)
+            x_BTD = finish_layer(w, x_BTD, _attend_to_past(q, keys, values), shape, self._arithmetic)
         self._num_read = stop
         last_D = rms_norm(x_BTD[0, -1], p["norm"], shape.norm_epsilon)
         return to_array(p["embedding"] @ last_D)
@@ -106,14 +110,14 @@ class TorchModel:
     def score(self, batch: Batch) -> Scores:
         """Uncompiled: scoring is a small part of a run, and compiling it would cost more than it saves."""
         rotary, bias = self._positions(batch.tokens_BT.shape[1])
-        hidden_BTD = run_layers(
+        hidden_ND = run_layers(
             self._parameters, self._to_device(batch.tokens_BT), rotary, bias, self._shape, Arithmetic(self._dtype)
         )
         head_VD = self._parameters["embedding"].to(self._dtype)
         losses, hits = [], []
         flat_targets = self._to_device(batch.targets_BT).reshape(-1)
         for x, targets in zip(
-            torch.split(hidden_BTD.reshape(-1, self._shape.hidden_size), CHUNK_ROWS),
+            torch.split(hidden_ND, CHUNK_ROWS),
             torch.split(flat_targets, CHUNK_ROWS),
             strict=True,
         ):
@@ -148,8 +152,7 @@ class TorchTrainer(TorchModel):
             tensor.requires_grad_()
         self._arithmetic = Arithmetic(self._dtype, training.dropout, training.label_smoothing)
         self._optimizer = TorchOptimizer(self._parameters, shape, training.optimizer, self._dtype)
-        loss: Callable[..., tuple[Tensor, Tensor, Tensor]] = sum_loss
-        self._sum_loss = torch.compile(loss, dynamic=False, fullgraph=True) if compute.compile else loss
+        self._regions = Regions.compiled() if compute.compile else PLAIN
 
     def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
         """Forward and backward over every micro-batch; the mean is over all of their targets."""
@@ -184,11 +187,14 @@ class TorchTrainer(TorchModel):
 
     def _backward(self, batch: Batch, num_targets: int) -> tuple[float, int]:
         rotary, bias = self._positions(batch.tokens_BT.shape[1])
-        chunks = list(torch.split(self._to_device(batch.targets_BT).reshape(-1), CHUNK_ROWS))
-        objective, nll, hits = self._sum_loss(
-            self._parameters, self._to_device(batch.tokens_BT), chunks, rotary, bias, self._shape, self._arithmetic
+        tokens = self._to_device(batch.tokens_BT)
+        targets = self._to_device(batch.targets_BT).reshape(-1)
+        hidden = run_layers(self._parameters, tokens, rotary, bias, self._shape, self._arithmetic, self._regions)
+        smoothing = self._arithmetic.label_smoothing
+        objective, nll, hits = HeadCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, self._parameters["embedding"], targets, smoothing, self._regions
         )
-        objective.backward(torch.tensor(1.0 / num_targets, device=self._device))  # type: ignore[no-untyped-call]
+        objective.backward(torch.tensor(1.0 / num_targets, device=self._device))
         return float(nll), int(hits)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from trainwright.cli.options import Json, WorkspacePath, print_json, workspace_root
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -50,6 +52,39 @@ class LazyVerbs(TyperGroup):
         command.name, command.help = cmd_name, VERBS[cmd_name]
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line (and print the help where it asks for that)."""
+        with _own_endings():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        with _own_endings():
+            return super().invoke(ctx)
+
+
+class _ReaderGoneError(Exception):
+    """Nobody reads standard output any more."""
+
+
+@contextmanager
+def _own_endings() -> Iterator[None]:
+    """Let Ctrl-C and a reader that went away leave as exceptions of ours: typer would end both in its own way."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped.",
+            why="A stop was asked for.",
+            next_step="Run the same command again (run with --resume): what was finished is reused.",
+        ) from None
+    except BrokenPipeError:
+        raise _ReaderGoneError from None
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # how Rich ends a process that nobody reads
+            raise _ReaderGoneError from None
+        raise
+
 
 def _is_listing() -> bool:
     return len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h")
@@ -73,19 +108,29 @@ def trainwright(
 
 def main() -> None:
     """Run one command and leave with its exit code. Every failure is one of ours by the time it gets here, or becomes one."""
-    as_json = "--json" in sys.argv
+    # Asked to end, leave as on Ctrl-C: temporary files removed, the run resumable. Training has handlers of its own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        result = app(standalone_mode=False)
+        code = _answer("--json" in sys.argv)
+        sys.stdout.flush()
+    except (_ReaderGoneError, BrokenPipeError):
+        _silence_stdout()
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)
+
+
+def _answer(as_json: bool) -> int:
+    try:
+        result = app(prog_name="trainwright", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except typer.Exit as error:
         code = error.exit_code
     except _ClickUsageError as error:
         code = _fail(_translate_usage(error), as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _fail(Interrupted("Stopped.", next_step="trainwright resume goes on with an interrupted run."), as_json)
-    except BrokenPipeError:
-        _silence_stdout()
-        code = 128 + signal.SIGPIPE
+    except KeyboardInterrupt:  # before a verb was reached
+        code = _fail(Interrupted("Stopped."), as_json)
+    except _ReaderGoneError:
+        raise
     except TrainwrightError as error:
         code = _fail(error, as_json)
     except Exception as error:  # noqa: BLE001 - the one door where every fault becomes one of ours
@@ -98,12 +143,12 @@ def main() -> None:
             ),
             as_json,
         )
-    sys.exit(code)
+    return code
 
 
 def _translate_usage(error: Any) -> UsageError:
     command = error.ctx.command_path if error.ctx else "trainwright"
-    return UsageError(error.format_message(), next_step=f"{command} --help")
+    return UsageError(error.format_message() or "A command is missing.", next_step=f"{command} --help")
 
 
 def _fail(error: TrainwrightError, as_json: bool) -> int:

@@ -4,9 +4,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 WorkspacePath = Annotated[
@@ -32,6 +35,13 @@ def may_overwrite(output_dir: Path | None, overwrite: bool, yes: bool) -> bool:
     if not is_taken or not sys.stdin.isatty():
         return False
     return typer.confirm(f"{output_dir} is there already. Replace it?", err=True)
+
+
+def make_table_console(width: int) -> "Console":
+    """A Rich console on standard output, `width` characters wide where that is no terminal."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else width)
 
 
 def print_json(document: Any) -> None:

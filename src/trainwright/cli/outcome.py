@@ -1,9 +1,8 @@
 """A finished run, as the JSON document and as the table that a person reads."""
 
-import sys
 from typing import Any
 
-from trainwright.cli.options import print_json
+from trainwright.cli.options import make_table_console, print_json
 from trainwright.core.records import Check, Measure, Report
 from trainwright.pipeline.run import Finished, require_passed
 
@@ -24,13 +23,10 @@ def describe_finished(finished: Finished) -> dict[str, Any]:
     return {
         "run_id": finished.run.id,
         "plan_id": plan.id,
-        "name": finished.run.name,
         "status": "completed",
         "run_dir": str(finished.folder.path.resolve()),
         "weights_digest": finished.checkpoint.weights,
-        "step": finished.checkpoint.step,
         "final_metrics": finished.metrics["final_metrics"],
-        "checks": [check.model_dump() for check in finished.report.checks],
         "phases": finished.metrics["phases"],
         "artefacts": finished.artefacts,
         "reused": finished.reused,
@@ -39,11 +35,10 @@ def describe_finished(finished: Finished) -> dict[str, Any]:
 
 def render_finished(finished: Finished) -> None:
     """The closing table on standard output: quality, checks, a sample, where things are, what to type next."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = make_table_console(100)
     table = Table(title=f"{finished.run.name}: run {finished.run.id[:12]}", title_justify="left", expand=False)
     for heading, justify in (("check", "left"), ("measured", "right"), ("limit", "right"), ("", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import typer
 
 from trainwright.cli.options import Json, Overwrite, WorkspacePath, workspace_root
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from trainwright.cli.manifest_options import (
 )
 from trainwright.cli.options import Json, Overrides, Overwrite, WorkspacePath, may_overwrite, workspace_root
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from trainwright.cli.options import Json, WorkspacePath, print_json, workspace_root
+from trainwright.cli.options import Json, WorkspacePath, make_table_console, print_json, workspace_root
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")
@@ -28,7 +28,6 @@ def list_runs(
     if as_json:
         print_json({"items": [state.as_document() for state in states], "next": following})
         return
-    from rich.console import Console
     from rich.table import Table
 
     if not states:
@@ -54,7 +53,7 @@ def list_runs(
             bits,
             state.run.started_at[:19],
         )
-    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    make_table_console(120).print(table)
 
 
 @app.command("show")

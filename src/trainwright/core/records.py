@@ -23,6 +23,10 @@ class Frozen(BaseModel):
     # "constants": a NaN inside an `Any` would otherwise be written as null, and share its id with a real null.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+        """A copy with other values, validated: pydantic's own would take any value, and carry a remembered `id` over."""
+        return type(self).model_validate(self.model_dump() | dict(update or {}))
+
 
 class Record(Frozen):
     """Something that happened, and never changes. Its id is the digest of its content."""
@@ -34,10 +38,6 @@ class Record(Frozen):
     def id(self) -> str:
         """SHA-256 of the record's canonical JSON. Raises ValueError where a free-form field holds NaN or infinity."""
         return digest_json(self.model_dump(mode="json"))
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
-        """A validated record with other values: pydantic's own copy would carry the remembered `id` over to them."""
-        return type(self).model_validate(self.model_dump() | dict(update or {}))
 
     def parents(self) -> dict[str, str]:
         """{role: record id} of what this came from; roles that are empty are left out."""

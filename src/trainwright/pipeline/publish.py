@@ -5,12 +5,13 @@ from typing import Any
 
 from trainwright.backends.choice import Choice
 from trainwright.core.durable import write_file, write_folder
-from trainwright.core.errors import OutputExists
+from trainwright.core.errors import InvalidValue, OutputExists
 from trainwright.core.records import Checkpoint, Outcome, Report, Run
 from trainwright.data.dataset import read_documents
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
 from trainwright.pipeline.validate import MODEL_FILE, failed_checks
+from trainwright.prerequisites import check_writable, require_all
 from trainwright.store.checkpoints import read_weights
 from trainwright.store.huggingface import write_huggingface_folder
 from trainwright.store.lineage import render_tree, trace_lineage
@@ -22,16 +23,35 @@ from trainwright.watch.plots import write_loss_png
 from trainwright.watch.report import Command, render_report
 
 
-def require_free(output_dir: Path | None, *, overwrite: bool) -> None:
-    """Raises OutputExists, before anything is begun, where the output folder already holds something."""
-    if output_dir is None or overwrite:
+def require_free(output_dir: Path | None, workspace: Workspace, *, overwrite: bool) -> None:
+    """Raises, before anything is begun, where the output folder cannot be made: OutputExists where something is there that
+    may not be replaced, InvalidValue where replacing it would take the workspace along, NotWritable, DiskFull.
+    """
+    if output_dir is None:
         return
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+    target = output_dir.resolve()
+    if target.exists() and not target.is_dir():
+        raise OutputExists(
+            f"{output_dir} is a file, not a folder.",
+            why="Nothing of yours is overwritten unasked.",
+            next_step="Choose another output folder.",
+        )
+    inside = target.is_relative_to(workspace.root.resolve())
+    if inside or any(place.resolve().is_relative_to(target) for place in (Path.cwd(), workspace.root)):
+        raise InvalidValue(
+            f"{output_dir} cannot be the output folder.",
+            why="It lies in the workspace."
+            if inside
+            else "It holds the current folder or the workspace, and is written as a whole.",
+            next_step="Choose a folder of its own, for example: out",
+        )
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise OutputExists(
             f"The output folder {output_dir} is there already and is not empty.",
             why="Nothing of yours is overwritten unasked.",
-            next_step="Choose another --output-dir, or add --overwrite to replace it.",
+            next_step="Choose another output folder, or add --overwrite to replace it.",
         )
+    require_all([check_writable(next(parent for parent in target.parents if parent.exists()))])
 
 
 def record_outcome(run: Run, checkpoint: Checkpoint, report: Report, workspace: Workspace) -> Outcome:
@@ -104,6 +124,7 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
         {
             "dtype": speed.compute.dtype,
             "compiled": speed.compute.compile,
+            "compilation_s": speed.compilation_s,
             "start_s": speed.start_s,
             "step_s": speed.step_s,
             "why_not": speed.problem,
@@ -118,7 +139,7 @@ def export_huggingface(
     prepared: Prepared, checkpoint_path: Path, output_dir: Path, workspace: Workspace, *, overwrite: bool
 ) -> list[Path]:
     """A folder that opens in `transformers`: weights, configuration, tokenizer. Whole or not at all."""
-    with write_folder(output_dir, replace=overwrite) as folder:
+    with write_folder(output_dir.resolve(), replace=overwrite) as folder:
         _write_model(prepared, checkpoint_path, folder, workspace)
     return sorted(output_dir.iterdir())
 
@@ -133,8 +154,8 @@ def write_output_dir(
     overwrite: bool,
 ) -> dict[str, str]:
     """The plain artefacts, whole or not at all: {name: path}."""
-    require_free(output_dir, overwrite=overwrite)
-    with write_folder(output_dir, replace=overwrite) as target:
+    require_free(output_dir, workspace, overwrite=overwrite)
+    with write_folder(output_dir.resolve(), replace=overwrite) as target:
         _write_model(prepared, checkpoint_path, target, workspace)
         for path in (folder.metrics_path, folder.report_path, folder.loss_path):
             (target / path.name).write_bytes(path.read_bytes())

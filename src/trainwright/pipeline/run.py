@@ -59,7 +59,7 @@ class Finished:
 
 def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
     """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
-    require_free(options.output_dir, overwrite=options.overwrite)
+    require_free(options.output_dir, workspace, overwrite=options.overwrite)
     prepared = prepare(
         manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
     )
@@ -69,7 +69,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
 
 def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
     """Go on with a run that did not end; without an id, with the newest one in the workspace."""
-    require_free(options.output_dir, overwrite=options.overwrite)
+    require_free(options.output_dir, workspace, overwrite=options.overwrite)
     if run_id is None:
         unfinished = [run for run in find_runs(workspace) if not is_finished(run, workspace)]
         if not unfinished:
@@ -158,11 +158,10 @@ def _reuse(
             raise TypeError(f"outcome {end.id} does not name a checkpoint and a report")
         path, _ = read_best(folder, checkpoint.step)
         phase.detail = f"this plan was fulfilled by run {run.id[:12]}; --retrain trains it again"
-    metrics = (
-        write_run_files(prepared, folder, checkpoint, report, workspace, journal)
-        if not (folder.metrics_path.exists())
-        else _read_metrics(folder)
-    )
+    if all(path.exists() for path in (folder.metrics_path, folder.loss_path, folder.report_path)):
+        metrics = _read_metrics(folder)
+    else:  # the process that finished the run died while it wrote them
+        metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal)
     return Finished(run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal.reused)
 
 

@@ -67,7 +67,7 @@ def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Wo
 
 def export(model: TrainedModel, output_dir: Path, workspace: Workspace, *, overwrite: bool) -> list[Path]:
     """Write the model as a Hugging Face folder."""
-    require_free(output_dir, overwrite=overwrite)
+    require_free(output_dir, workspace, overwrite=overwrite)
     return export_huggingface(model.prepared, model.path, output_dir, workspace, overwrite=overwrite)
 
 

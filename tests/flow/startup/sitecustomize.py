@@ -1,14 +1,17 @@
-"""Loaded by every child process of the flow tests as it starts: hides torch, or stops the child at an exact instant.
+"""Loaded by every child process of the flow tests as it starts: hides torch, or signals the child at an exact instant.
 
-FLOW_HIDE_TORCH=1          `find_spec("torch")` gives None, as on a machine where it was never installed
-FLOW_AT=n FLOW_SIGNAL=KILL the n-th operation on a file below FLOW_BELOW (a rename, a removal, an opening, a written event)
-                           sends the child that signal, before the operation is done; a written event is first torn in two
+FLOW_HIDE_TORCH=1                              `find_spec("torch")` gives None, as where it was never installed
+FLOW_SIGNAL=KILL FLOW_AT=3 FLOW_MATCH=/runs/   just before its third operation on a file whose path contains /runs/ (it is
+                                               opened, renamed, removed, …) the child gets that signal
+FLOW_SIGNAL=KILL FLOW_AT=1 FLOW_MATCH='"seq":5,'  the same for what is written through `os.write`; SIGKILL tears it in two
 """
 
 import importlib.machinery
 import os
 import signal
 import sys
+
+OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 
 
 def hide_torch():
@@ -21,41 +24,39 @@ def hide_torch():
 
 
 class Instant:
-    """Counts operations, and sends the signal once, at the one that was asked for."""
+    """Counts what matches, and sends the signal at the one that was asked for."""
 
-    def __init__(self, number, below, at):
-        self.number, self.below, self.at, self.count = number, below, at, 0
+    def __init__(self, number, at, match):
+        self.number, self.at, self.match, self.count = number, at, match, 0
 
-    def is_now(self):
-        self.count += 1
-        return self.count == self.at
+    def is_now(self, text):
+        self.count += self.match in text
+        if self.count < self.at:
+            return False
+        self.at = sys.maxsize
+        return True
 
-    def on_audit(self, event, arguments):
-        if event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"):
-            return
-        path = arguments[0]
-        if isinstance(path, (str, bytes, os.PathLike)) and self.below in os.fsdecode(path) and self.is_now():
+    def on_operation(self, event, arguments):
+        path = arguments[0] if event in OPERATIONS else None
+        if isinstance(path, (str, bytes, os.PathLike)) and self.is_now(os.fsdecode(path)):
             os.kill(os.getpid(), self.number)
 
-    def write(self, write):
-        def counted(descriptor, data):
-            path = os.readlink(f"/proc/self/fd/{descriptor}")
-            if self.below in path and self.is_now():
+    def watch(self, write):
+        def watched(descriptor, data):
+            if self.is_now(bytes(data).decode("utf-8", "replace")):
                 if self.number == signal.SIGKILL:
                     write(descriptor, bytes(data)[: len(data) // 2])
                 os.kill(os.getpid(), self.number)
             return write(descriptor, data)
 
-        return counted
+        return watched
 
 
 if os.environ.get("FLOW_HIDE_TORCH"):
     hide_torch()
-if os.environ.get("FLOW_AT"):
-    signal_number = getattr(signal, "SIG" + os.environ["FLOW_SIGNAL"])
-    instant = Instant(signal_number, os.environ["FLOW_BELOW"], int(os.environ["FLOW_AT"]))
-    # The processes that the child starts itself are left alone.
-    for variable in ("FLOW_AT", "FLOW_SIGNAL", "FLOW_BELOW"):
-        del os.environ[variable]
-    sys.addaudithook(instant.on_audit)
-    os.write = instant.write(os.write)
+if os.environ.get("FLOW_SIGNAL"):
+    # Taken out of the environment, so that processes which the child starts itself are left alone.
+    name, at, match = (os.environ.pop(variable) for variable in ("FLOW_SIGNAL", "FLOW_AT", "FLOW_MATCH"))
+    instant = Instant(getattr(signal, f"SIG{name}"), int(at), match)
+    sys.addaudithook(instant.on_operation)
+    os.write = instant.watch(os.write)

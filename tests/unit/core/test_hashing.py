@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trainwright.core.hashing import canonical_json, digest_bytes, digest_file, digest_json
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text("aé☃ \"\\"),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('aé☃ "\\'),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abé", max_size=3), inner, max_size=3),
     max_leaves=8,
 )

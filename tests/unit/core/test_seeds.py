@@ -10,17 +10,17 @@ PATHS = st.lists(st.integers(0, 10**9) | st.sampled_from(["epoch", "order", "off
 
 
 def test_seeds_are_the_pinned_ones():
-    assert derive_seed(1337) == 7567592060556379597
-    assert derive_seed(1337, "dropout", 0) == 4276834041012894937
-    assert derive_seed(1337, "epoch", 3, "order") == 1848430190613284463
-    assert derive_seed(0, "initial-weights", "model.norm.weight") == 1
+    assert derive_seed(1337) == 296173638766254254
+    assert derive_seed(1337, "dropout", 0) == 4924393523329110683
+    assert derive_seed(1337, "epoch", 3, "order") == 8626851872570877113
+    assert derive_seed(0, "initial-weights", "model.norm.weight") == 5911165104208747030
 
 
 def test_stream_of_a_generator_is_the_pinned_one():
     generator = build_generator(1337, "epoch", 0, "order")
-    assert generator.integers(0, 1000, 6).tolist() == []
-    assert build_generator(1337, "epoch", 0, "order").permutation(8).tolist() == []
-    assert build_generator(1337, "a").standard_normal() == 0
+    assert generator.integers(0, 1000, 6).tolist() == [619, 306, 108, 103, 747, 772]
+    assert build_generator(1337, "epoch", 0, "order").permutation(8).tolist() == [1, 4, 6, 2, 7, 0, 5, 3]
+    assert build_generator(1337, "a").standard_normal() == -0.07757917618682375
 
 
 @given(st.integers(0, 2**63 - 1), PATHS)

@@ -1,0 +1,79 @@
+"""Compiled bfloat16 on PyTorch: the same bits in every process, and after a state was read and loaded."""
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from trainwright.backends.initial import build_initial_weights
+from trainwright.backends.protocol import Batch, Rates
+from trainwright.core.manifest import parse_manifest
+from trainwright.core.plan import resolve_training
+from trainwright.core.records import Compute, ModelShape
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed"),
+]
+
+SHAPE = ModelShape(
+    vocab_size=600, hidden_size=64, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=16, intermediate_size=96
+)
+NUM_STEPS = 6
+
+
+def open_trainer(compiled=True, dtype="bfloat16"):
+    from trainwright.backends.torch import TorchBackend
+
+    overrides = ["train.steps=6", "train.batch_size=8", "train.max_seq_length=32"]
+    training = resolve_training(parse_manifest(None, overrides).train, num_windows=100, num_steps=NUM_STEPS)
+    compute = Compute(framework="torch", device="cpu", dtype=dtype, compile=compiled, num_threads=2)
+    return TorchBackend().open_trainer(SHAPE, build_initial_weights(SHAPE, 7, 0.02), compute, training)
+
+
+def train(trainer, start, stop):
+    """Losses of the steps start … stop-1, each on a batch of its own."""
+    losses = []
+    for step in range(start, stop):
+        rows = np.random.default_rng(step).integers(SHAPE.vocab_size, size=(8, 33), dtype=np.int32)
+        batch = Batch(np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:]))
+        losses.append(trainer.compute_gradients((batch,), step).loss)
+        trainer.apply_update(Rates(3e-3, 0.02))
+    return losses
+
+
+def digest(trainer):
+    weights = trainer.read_state().weights
+    return hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights))).hexdigest()
+
+
+def digest_in_a_new_process():
+    code = (
+        "import importlib.util, sys; spec = importlib.util.spec_from_file_location('compiled', sys.argv[1]); "
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module); "
+        "trainer = module.open_trainer(); module.train(trainer, 0, module.NUM_STEPS); print(module.digest(trainer))"
+    )
+    finished = subprocess.run([sys.executable, "-c", code, __file__], capture_output=True, text=True, check=True)
+    return finished.stdout.strip()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")  # what the compiler warns about is not ours to mend
+def test_compiled_training_gives_the_same_bits_everywhere():
+    whole = open_trainer()
+    compiled_losses = train(whole, 0, NUM_STEPS)
+    assert digest_in_a_new_process() == digest(whole)
+
+    half = open_trainer()
+    train(half, 0, 3)
+    resumed = open_trainer()
+    resumed.load_state(half.read_state())
+    train(resumed, 3, NUM_STEPS)
+    assert digest(resumed) == digest(whole)
+
+    plain_losses = train(open_trainer(compiled=False, dtype="float32"), 0, NUM_STEPS)
+    assert compiled_losses == pytest.approx(plain_losses, abs=0.05)
+    assert compiled_losses != plain_losses

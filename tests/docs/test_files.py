@@ -1,0 +1,211 @@
+"""docs/files.md names every file, every event, every key that the program really writes."""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
+OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
+
+
+@pytest.fixture(scope="module")
+def page(root) -> str:
+    return (root / "docs" / "files.md").read_text(encoding="utf-8")
+
+
+def section_of(page: str, heading: str) -> str:
+    _, found, rest = page.partition(f"\n## {heading}\n")
+    assert found, heading
+    return rest.partition("\n## ")[0]
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+def rows_of(section: str) -> dict[str, list[str]]:
+    """{first cell: the other cells} of a section's table."""
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return {first: cells for first, *cells in rows}
+
+
+def keys_of(document: Any) -> Iterator[str]:
+    if isinstance(document, list):
+        for item in document[:3]:
+            yield from keys_of(item)
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            if key not in OPAQUE:
+                yield from keys_of(value)
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def emitted_in(source: Path) -> Iterator[tuple[str, set[str], set[str]]]:
+    """(kind, fact keys, timing keys) of every `….emit("kind", {…}, {…})` that is written out in a module."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        is_emit = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit"
+        if is_emit and node.args and isinstance(node.args[0], ast.Constant):
+            dicts = [
+                {key.value for key in argument.keys if isinstance(key, ast.Constant)}
+                if isinstance(argument, ast.Dict)
+                else set()
+                for argument in node.args[1:3]
+            ]
+            facts, timing = [*dicts, set(), set()][:2]
+            yield node.args[0].value, facts, timing
+
+
+@pytest.fixture(scope="module")
+def written_events(root, guide_folder) -> dict[str, tuple[set[str], set[str]]]:
+    """{kind: (fact keys, timing keys)}: what the code can write, and what the guide's runs did write."""
+    events: dict[str, tuple[set[str], set[str]]] = {}
+
+    def add(kind: str, facts: set[str], timing: set[str]) -> None:
+        known = events.setdefault(kind, (set(), set()))
+        known[0].update(facts - {"seq", "kind", "timing", "nonfinite"})
+        known[1].update(timing - {"at"})
+
+    for source in (root / "src" / "trainwright").rglob("*.py"):
+        for kind, facts, timing in emitted_in(source):
+            add(kind, facts, timing)
+    assert len(events) > 4
+    for stream in guide_folder.glob(".trainwright/runs/*/events.jsonl"):
+        for line in stream.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            add(event["kind"], set(event), set(event["timing"]))
+    return events
+
+
+def test_every_event_kind_and_field_is_documented_and_no_other(page, written_events):
+    documented = {
+        first.strip("`"): (words_of(re.sub(r"\(.*?\)", "", cells[0])), words_of(cells[1] if len(cells) > 1 else ""))
+        for first, cells in rows_of(section_of(page, "events.jsonl")).items()
+    }
+    assert documented == written_events
+
+
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_everything_in_a_workspace_is_documented(page, guide_folder):
+    section = section_of(page, "The workspace")
+    found = {path.name for path in (guide_folder / ".trainwright").iterdir()}
+    assert {"objects", "runs", "ledger.sqlite"} <= found
+    assert [name for name in sorted(found) if f"`{name}" not in section] == []
+
+
+def test_everything_in_a_run_folder_is_documented(page, guide_folder):
+    documented = words_of(section_of(page, "A run folder"))
+    folders = list((guide_folder / ".trainwright" / "runs").iterdir())
+    assert len(folders) == 3
+    found = {path.name + "/" * path.is_dir() for folder in folders for path in folder.iterdir()}
+    assert found <= documented
+    assert documented >= {"plan.json", "events.jsonl", "report.html"}
+
+
+def test_lines_of_attempts_are_documented(page, guide_folder):
+    row = rows_of(section_of(page, "A run folder"))["`attempts.jsonl`"][0]
+    for path in guide_folder.glob(".trainwright/runs/*/attempts.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert set(json.loads(line)) <= words_of(row)
+
+
+def test_everything_in_a_checkpoint_is_documented(page, guide_folder):
+    section = section_of(page, "A checkpoint")
+    documented = words_of(section)
+    checkpoints = list(guide_folder.glob(".trainwright/runs/*/checkpoints/*"))
+    assert {"latest"} < {path.name for path in checkpoints}
+    for checkpoint in (path for path in checkpoints if path.is_dir()):
+        assert {path.name for path in checkpoint.iterdir()} <= documented
+        assert set(keys_of(json.loads((checkpoint / "state.json").read_bytes()))) <= documented
+        assert set(json.loads((checkpoint / "manifest.json").read_bytes())) <= documented
+
+
+def test_output_folder_holds_what_is_documented_and_nothing_else(page, guide_folder):
+    documented = {word for word in words_of(section_of(page, "The output folder")) if "." in word}
+    assert {path.name for path in (guide_folder / "out").iterdir()} == documented
+
+
+def test_every_key_of_training_metrics_is_documented(page, guide_folder):
+    section = section_of(page, "training_metrics.json")
+    documented = words_of(section)
+    for path in guide_folder.glob(".trainwright/runs/*/training_metrics.json"):
+        metrics = json.loads(path.read_bytes())
+        top, final = section.split("`final_metrics`:")
+        assert set(metrics) <= words_of(top)
+        assert {word for first in rows_of(final) for word in words_of(first)} == set(metrics["final_metrics"])
+        for part in ("epoch_history", "phases", "validation"):
+            assert metrics[part]
+            assert set(keys_of(metrics[part])) <= documented, part
+
+
+# ── what --json prints ────────────────────────────────────────────────────────────────────────────────────────────────
+JSON_COMMANDS = {
+    "`run`, `resume`": ["run", "manual.yaml"],
+    "`plan`": ["plan", "manual.yaml"],
+    "`runs list`": ["runs", "list"],
+    "`runs show`": ["runs", "show", "manual@latest"],
+    "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
+    "`lineage`": ["lineage", "manual@latest", "--check"],
+    "`export`": ["export", "manual@latest", "exported"],
+    "`doctor`": ["doctor"],
+}
+
+
+def test_every_command_that_prints_json_is_documented(page, root):
+    commands = (root / "docs" / "commands.md").read_text(encoding="utf-8")
+    able = set()
+    for part in re.split(r"^#{2,3} trainwright ", commands, flags=re.MULTILINE)[1:]:
+        if "`--json`" in part:
+            able.add(part.partition("\n")[0])
+    documented = {name for first in rows_of(section_of(page, "What `--json` prints")) for name in words_of(first)}
+    assert documented == able
+    assert set(JSON_COMMANDS) == set(rows_of(section_of(page, "What `--json` prints")))
+
+
+@pytest.mark.parametrize("row", JSON_COMMANDS)
+def test_keys_of_a_commands_json_are_documented(page, guide_folder, print_json, row):
+    rows = rows_of(section_of(page, "What `--json` prints"))
+    document = print_json(JSON_COMMANDS[row])
+    documented = words_of(" ".join(rows[row]))
+    if "`runs list`" in documented or row == "`runs show`":
+        documented |= words_of(" ".join(rows["`runs list`"]))
+    keys = set(keys_of(document))
+    if keys >= {"items", "next"}:
+        assert document["items"]
+        keys -= {"items", "next"}
+    assert keys <= documented
+
+
+@pytest.fixture
+def print_json(guide_folder, monkeypatch, capsys):
+    """Run a command in this process, where the guide was followed, and read its document."""
+    from trainwright.cli.main import main
+
+    def call(arguments: list[str]) -> Any:
+        is_run = arguments[0] in ("run", "plan")
+        monkeypatch.chdir(guide_folder)
+        monkeypatch.setenv("TRAINWRIGHT_WORKSPACE", "")
+        monkeypatch.setattr(
+            sys, "argv", ["trainwright", *arguments, "--json", *(TINY_AS_TYPED(guide_folder) if is_run else ())]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert ended.value.code == 0, said.err
+        return json.loads(said.out)
+
+    return call
+
+
+def TINY_AS_TYPED(folder: Path) -> list[str]:
+    """What the guide's reader appended to `run`, so that its run is found again."""
+    script = (folder / ".bin" / "trainwright").read_text(encoding="utf-8")
+    match = re.search(r'^run\|plan\) .* "\$@" (.*) \$LENGTH', script, re.MULTILINE)
+    assert match is not None
+    return [*match.group(1).split(), "train.steps=6"]

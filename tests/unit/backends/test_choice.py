@@ -1,0 +1,298 @@
+"""How `auto` is settled: the faster way for a run of this length, measured once and remembered."""
+
+import pytest
+
+from trainwright.backends import choice
+from trainwright.backends.choice import (
+    WORTH_COMPILING_S,
+    Memory,
+    choose_compute,
+    choose_device,
+    choose_framework,
+    count_cores,
+)
+from trainwright.backends.measure import Speed
+from trainwright.backends.protocol import Capabilities, Probe
+from trainwright.backends.reference import ReferenceBackend
+from trainwright.core.errors import DeviceUnavailable, PackageMissing, UnsupportedPlan
+from trainwright.core.manifest import parse_manifest
+from trainwright.core.plan import resolve_training
+from trainwright.core.records import ModelShape
+
+SHAPE = ModelShape(
+    vocab_size=40, hidden_size=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, intermediate_size=8
+)
+EAGER, COMPILED = ("float32", False), ("bfloat16", True)
+
+
+class Framework:
+    """A framework that compiles, without one."""
+
+    capabilities = Capabilities(
+        devices=("cuda", "cpu"), dtypes=("float32", "bfloat16"), compiles=True, optimizers=("adamw",)
+    )
+    working = ("cpu",)
+
+    def probe(self, device):
+        return Probe(device in self.working, "1", f"a {device}", problem=f"no {device}", remedy="buy one")
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """{(dtype, compiled): (start_s, step_s) or a problem}; `measured` is what was timed, in order."""
+    figures = {EAGER: (0.1, 0.5), COMPILED: (20.0, 0.3)}
+    measured = []
+
+    def measure(request):
+        key = (request.compute.dtype, request.compute.compile)
+        measured.append(key)
+        found = figures[key]
+        if isinstance(found, str):
+            return Speed(compute=request.compute, problem=found)
+        return Speed(compute=request.compute, start_s=found[0], step_s=found[1], score_s=0.1)
+
+    backends = {"torch": Framework, "reference": ReferenceBackend}
+    monkeypatch.setattr(choice, "measure_speed", measure)
+    monkeypatch.setattr(choice, "open_backend", lambda name: backends[name]())
+    monkeypatch.setattr(choice, "is_installed", lambda name: True)
+    monkeypatch.setattr(choice, "require_working", lambda name, device: backends[name]().probe(device).device_name)
+    figures["measured"] = measured
+    return figures
+
+
+class Remembered(dict):
+    def memory(self):
+        return Memory(self.get, self.__setitem__)
+
+
+def choose(*overrides, num_steps=1000, time_budget_s=None, memory=None, shape=SHAPE, machine="m"):
+    manifest = parse_manifest(None, ["train.optimizer.name=adamw", *overrides])
+    return choose_compute(
+        manifest.compute,
+        shape,
+        resolve_training(manifest.train, 100, num_steps),
+        machine=machine,
+        memory=(Remembered() if memory is None else memory).memory(),
+        time_budget_s=time_budget_s,
+    )
+
+
+def chosen(found):
+    return (found.compute.dtype, found.compute.compile)
+
+
+# ── length ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("start_s", "num_steps", "expected"),
+    [
+        (20.0, 200, COMPILED),  # 80 s against 100 s
+        (50.0, 200, EAGER),  # 110 s against 100 s
+        (50.0, 1000, COMPILED),  # 350 s against 500 s
+    ],
+)
+def test_faster_way_for_a_run_of_this_length_is_taken(start_s, num_steps, expected, figures):
+    figures[COMPILED] = (start_s, 0.3)
+    found = choose(num_steps=num_steps)
+    assert chosen(found) == expected
+    assert figures["measured"] == [EAGER, COMPILED]
+    assert [(speed.compute.dtype, speed.step_s) for speed in found.candidates] == [("float32", 0.5), ("bfloat16", 0.3)]
+    assert found.speed.compute == found.compute
+    assert found.speed.step_s == figures[expected][1]
+    assert "fastest of 2" in found.reason
+
+
+def test_short_run_is_not_compiled_and_compiling_is_not_even_tried(figures):
+    num_steps = int(WORTH_COMPILING_S / 0.5) - 1
+    found = choose(num_steps=num_steps)
+    assert chosen(found) == EAGER
+    assert figures["measured"] == [EAGER]
+    assert "too short" in found.candidates[1].problem
+    assert found.reason == "the only candidate that was measured"
+
+
+def test_compiled_way_that_is_slower_is_not_taken(figures):
+    figures[COMPILED] = (0.0, 0.6)
+    assert chosen(choose(num_steps=10**6)) == EAGER
+
+
+# ── memory ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_what_was_measured_is_remembered_and_not_measured_again(figures):
+    memory = Remembered()
+    first = choose(memory=memory)
+    figures[EAGER] = (0.0, 0.01)  # the machine is idle today
+    assert choose(memory=memory) == first
+    assert figures["measured"] == [EAGER, COMPILED]
+
+
+def test_run_of_another_length_uses_the_same_figures(figures):
+    memory = Remembered()
+    assert chosen(choose(memory=memory, num_steps=1000)) == COMPILED
+    assert chosen(choose(memory=memory, num_steps=50)) == EAGER
+    assert chosen(choose("train.optimizer.learning_rate=1e-3", "train.keep_last=9", memory=memory)) == COMPILED
+    assert figures["measured"] == [EAGER, COMPILED]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"machine": "another"},
+        {"shape": SHAPE.model_copy(update={"num_layers": 2})},
+        {"overrides": ["train.batch_size=64"]},
+        {"overrides": ["train.accumulation=2"]},
+        {"overrides": ["train.max_seq_length=64"]},
+        {"overrides": ["train.dropout=0.1"]},
+        {"overrides": ["train.label_smoothing=0.1"]},
+        {"overrides": ["train.optimizer.name=muon"]},
+        {"overrides": ["compute.threads=7"]},
+    ],
+)
+def test_whatever_costs_something_else_is_measured_for_itself(other, figures):
+    memory = Remembered()
+    choose(memory=memory)
+    choose(*other.pop("overrides", []), memory=memory, **other)
+    assert len(figures["measured"]) == 4
+
+
+def test_failure_is_not_remembered(figures):
+    memory = Remembered()
+    figures[COMPILED] = "no compiler"
+    choose(memory=memory)
+    figures[COMPILED] = (20.0, 0.3)
+    assert chosen(choose(memory=memory)) == COMPILED
+    assert figures["measured"] == [EAGER, COMPILED, COMPILED]
+
+
+# ── time budget ───────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("budget_s", "expected"), [(30.0, EAGER), (49.0, EAGER), (51.0, COMPILED), (300.0, COMPILED)])
+def test_under_a_time_budget_the_way_with_the_most_steps_is_taken(budget_s, expected, figures):
+    found = choose(num_steps=1, time_budget_s=budget_s)
+    steps = {key: (budget_s - figures[key][0]) / figures[key][1] for key in (EAGER, COMPILED)}
+    assert chosen(found) == expected == max(steps, key=steps.get)
+
+
+def test_under_a_time_budget_the_only_candidate_is_measured_too(figures):
+    found = choose("compute.dtype=float32", "compute.compile=false", num_steps=1, time_budget_s=10)
+    assert figures["measured"] == [EAGER]
+    assert found.speed.step_s == 0.5
+
+
+def test_candidate_that_works_is_taken_over_one_that_does_not_however_small_the_budget(figures):
+    figures[EAGER] = "out of memory"
+    assert chosen(choose(num_steps=1, time_budget_s=5)) == COMPILED
+
+
+# ── failures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_candidate_that_fails_is_reported_with_its_problem(figures):
+    figures[COMPILED] = "no C++ compiler found"
+    found = choose()
+    assert chosen(found) == EAGER
+    assert found.candidates[1].problem == "no C++ compiler found"
+    assert found.candidates[1].step_s is None
+
+
+def test_where_nothing_works_every_problem_is_named(figures):
+    figures[EAGER], figures[COMPILED] = "out of memory", "no compiler"
+    with pytest.raises(UnsupportedPlan, match="could not train this plan in any way") as raised:
+        choose()
+    assert raised.value.why == "float32: out of memory; bfloat16 compiled: no compiler"
+    assert raised.value.next_step
+
+
+def test_device_that_does_not_work_ends_the_choice(figures, monkeypatch):
+    def refuse(name, device):
+        raise DeviceUnavailable(f"{name} cannot compute on {device}")
+
+    monkeypatch.setattr(choice, "require_working", refuse)
+    with pytest.raises(DeviceUnavailable, match="torch cannot compute on cpu"):
+        choose()
+    assert figures["measured"] == []
+
+
+# ── what is pinned ────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_what_is_pinned_is_taken_unmeasured(figures):
+    found = choose("compute.dtype=bfloat16", "compute.compile=true", "compute.threads=3")
+    assert chosen(found) == COMPILED
+    assert found.compute.num_threads == 3
+    assert figures["measured"] == []
+    assert found.speed is None
+    assert found.reason == "the only candidate"
+
+
+@pytest.mark.parametrize(
+    ("pinned", "tried"),
+    [
+        (["compute.dtype=float32"], [("float32", False), ("float32", True)]),
+        (["compute.dtype=bfloat16"], [("bfloat16", False), ("bfloat16", True)]),
+        (["compute.compile=false"], [("float32", False), ("bfloat16", False)]),
+        (["compute.compile=true"], [("float32", True), ("bfloat16", True)]),
+    ],
+)
+def test_what_is_pinned_is_kept_and_the_rest_is_measured(pinned, tried, figures):
+    figures.update(dict.fromkeys(tried, (1.0, 0.5)))
+    found = choose(*pinned)
+    assert figures["measured"] == tried
+    assert chosen(found) in tried
+
+
+def test_short_run_that_is_to_be_compiled_measures_both_ways_of_it(figures):
+    figures[("float32", True)] = (1.0, 0.5)
+    choose("compute.compile=true", num_steps=5)
+    assert figures["measured"] == [("float32", True), ("bfloat16", True)]
+
+
+def test_on_an_accelerator_every_way_is_tried(figures, monkeypatch):
+    monkeypatch.setattr(Framework, "working", ("cuda", "cpu"))
+    figures.update({("float32", True): (9.0, 0.4), ("bfloat16", False): (0.1, 0.2)})
+    found = choose()
+    assert found.compute.device == "cuda"
+    assert found.device_name == "a cuda"
+    assert len(figures["measured"]) == 4
+    assert chosen(found) == ("bfloat16", False)
+
+
+def test_reference_has_one_way_and_is_never_measured(figures):
+    found = choose("compute.framework=reference", "compute.threads=2")
+    assert found.compute.model_dump() == {
+        "framework": "reference",
+        "device": "cpu",
+        "dtype": "float32",
+        "compile": False,
+        "num_threads": 2,
+    }
+    assert figures["measured"] == []
+
+
+def test_what_the_reference_cannot_do_stays_in_the_plan_to_be_refused(figures):
+    assert choose("compute.framework=reference", "compute.dtype=bfloat16").compute.dtype == "bfloat16"
+    assert choose("compute.framework=reference", "compute.compile=true").compute.compile is True
+
+
+# ── framework, device, threads ────────────────────────────────────────────────────────────────────────────────────────
+def test_auto_is_torch_and_never_the_reference_in_its_place(monkeypatch):
+    monkeypatch.setattr(choice, "is_installed", lambda name: True)
+    assert choose_framework("auto") == "torch"
+    monkeypatch.setattr(choice, "is_installed", lambda name: name != "torch")
+    with pytest.raises(PackageMissing, match="No training framework") as raised:
+        choose_framework("auto")
+    assert raised.value.next_step.startswith("pip install 'trainwright[torch]'")
+    assert choose_framework("reference") == "reference"
+
+
+def test_device_is_the_first_that_runs_a_kernel(figures, monkeypatch):
+    assert choose_device("torch", "auto") == "cpu"
+    monkeypatch.setattr(Framework, "working", ("cuda", "cpu"))
+    assert choose_device("torch", "auto") == "cuda"
+    assert choose_device("torch", "cuda:1") == "cuda:1"
+    assert choose_device("reference", "auto") == "cpu"
+
+
+def test_last_device_is_taken_unprobed_so_that_its_own_error_is_the_one_that_is_told(figures, monkeypatch):
+    monkeypatch.setattr(Framework, "working", ())
+    assert choose_device("torch", "auto") == "cpu"
+
+
+def test_auto_threads_are_the_cores_this_process_may_use(figures, monkeypatch):
+    monkeypatch.setattr(choice, "count_cores", lambda: 5)
+    assert choose().compute.num_threads == 5
+    monkeypatch.undo()
+    assert count_cores() >= 1
