@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
+from trainwright.backends.choice import choose_device
 from trainwright.core.errors import (
     DeviceUnavailable,
     DiskFull,
@@ -138,15 +139,15 @@ def check_memory(needed_bytes: int) -> Finding:
 
 
 def check_device(framework: str, device: str, *, wanted: bool) -> Finding:
-    """A real kernel runs. A framework that nobody asked for may be absent."""
-    name = f"{framework} on {device}"
+    """A real kernel runs on `device` ("auto": the one that a run would take). A framework nobody asked for may be absent."""
+    name = framework if device == "auto" else f"{framework} on {device}"
     ok = False if wanted else None
     if not is_installed(framework):
         entry = CATALOGUE[framework]
         found = f"{entry.package} is not installed"
         return Finding(name=name, ok=ok, found=found, remedy=entry.install, error=PackageMissing.name)
     try:
-        probe = open_backend(framework).probe(device)
+        probe = open_backend(framework).probe(choose_device(framework, device))
     except PackageMissing as error:  # installed, and broken
         return Finding(name=name, ok=ok, found=error.why, remedy=error.next_step, error=error.name)
     if probe.works:
@@ -154,16 +155,15 @@ def check_device(framework: str, device: str, *, wanted: bool) -> Finding:
     return Finding(name=name, ok=ok, found=probe.problem, remedy=probe.remedy, error=DeviceUnavailable.name)
 
 
-def check_machine(root: Path, footprint: Footprint, devices: dict[str, str]) -> list[Finding]:
-    """Every row, for every framework in `devices` ({framework: device}), none of which has to be there."""
-    frameworks = [check_device(name, device, wanted=False) for name, device in devices.items()]
+def check_machine(root: Path, footprint: Footprint) -> list[Finding]:
+    """Every row, with every framework there is, none of which has to be there."""
     return [
         check_python(),
         *check_packages(),
         check_writable(root),
         check_disk(root, footprint.disk_bytes),
         check_memory(footprint.memory_bytes),
-        *frameworks,
+        *(check_device(framework, "auto", wanted=False) for framework in CATALOGUE),
     ]
 
 

@@ -78,10 +78,8 @@ print("LOADED", [name for name in heavy if name in sys.modules])
     "words",
     [
         ["generate", "sentences@latest", "The cat", "--max-tokens=50"],
-        ["runs", "list"],
         ["runs", "show", "sentences@latest", "--json"],
         ["lineage", "sentences@latest"],
-        ["doctor"],
         ["--help"],
     ],
 )

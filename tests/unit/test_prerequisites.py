@@ -193,12 +193,12 @@ def footprint(*overrides):
 
 
 def test_table_has_a_row_for_everything_and_only_what_is_wanted_can_fail(tmp_path):
-    findings = check_machine(tmp_path, footprint(), {"reference": "cpu"})
+    findings = check_machine(tmp_path, footprint())
     names = [finding.name for finding in findings]
     assert len(names) == len(set(names))
-    assert {"Python", "disk", "memory", "package numpy", f"writable {tmp_path}", "reference on cpu"} <= set(names)
+    assert {"Python", "disk", "memory", "package numpy", f"writable {tmp_path}", "torch", "reference"} <= set(names)
     require_all([finding for finding in findings if finding.name != "memory"])
-    absent = check_machine(tmp_path, footprint(), {"reference": "abacus"})[-1]
+    absent = check_device("reference", "abacus", wanted=False)
     assert (absent.name, absent.ok) == ("reference on abacus", None)
 
 

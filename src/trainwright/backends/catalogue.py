@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 from dataclasses import dataclass
+from importlib import metadata
 
 from trainwright.backends.protocol import Backend
 from trainwright.core.errors import DeviceUnavailable, InternalError, PackageMissing, UnsupportedPlan
@@ -45,6 +46,11 @@ def is_installed(name: str) -> bool:
     """Whether the framework's package can be found (it is not imported, and may still fail to run)."""
     package = CATALOGUE[name].package
     return package is None or importlib.util.find_spec(package) is not None
+
+
+def read_version(name: str) -> str:
+    """The version of a backend's package as installed; ours, for a backend that needs none."""
+    return metadata.version(CATALOGUE[name].package or "trainwright")
 
 
 def open_backend(name: str) -> Backend:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainwright.backends.catalogue import is_installed, open_backend, require_working
+from trainwright.backends.catalogue import is_installed, open_backend, read_version, require_working
 from trainwright.backends.measure import Speed, SpeedRequest, measure_speed
 from trainwright.core.errors import PackageMissing, UnsupportedPlan
 from trainwright.core.hashing import digest_json
@@ -137,7 +137,8 @@ def _is_short(speeds: list[Speed], num_steps: int) -> bool:
 
 
 def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory) -> Speed:
-    key = digest_json({"machine": machine, "request": _what_costs(request)})
+    version = read_version(request.compute.framework)
+    key = digest_json({"machine": machine, "version": version, "request": _what_costs(request)})
     known = memory.read(key)
     if known is not None:
         return Speed.model_validate(known)

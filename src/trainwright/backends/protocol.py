@@ -39,7 +39,8 @@ class Gradients:
     """What one global batch said, before anything is changed.
 
     `nll_sum` is in nats, summed over `num_targets` targets, without label smoothing. `norm` is the L2 norm of the
-    gradient of the mean objective over all weights, before clipping.
+    gradient of the mean objective over all weights, before clipping. `num_correct` counts the targets that no other token
+    outranked (of equal logits, which bfloat16 often gives, a backend may count each).
     """
 
     nll_sum: float

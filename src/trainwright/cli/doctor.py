@@ -12,16 +12,13 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def doctor(workspace: WorkspacePath = None, as_json: Json = False) -> None:
     """Check Python, packages, folder, disk, memory, and run a real kernel on every framework that is installed."""
-    from trainwright.backends.catalogue import CATALOGUE, is_installed
-    from trainwright.backends.choice import choose_device
     from trainwright.core.manifest import parse_manifest
     from trainwright.core.plan import resolve_shape, resolve_training
     from trainwright.prerequisites import check_machine, estimate_footprint, require_all
 
     settings = parse_manifest(None)
     footprint = estimate_footprint(resolve_shape(settings, 4096), resolve_training(settings.train, 1, 1))
-    devices = {name: choose_device(name, "auto") if is_installed(name) else "cpu" for name in CATALOGUE}
-    findings = check_machine(workspace_root(workspace), footprint, devices)
+    findings = check_machine(workspace_root(workspace), footprint)
     if as_json:
         require_all(findings)
         print_json({"items": [finding.model_dump() for finding in findings], "next": None})

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from trainwright.core.errors import InternalError
+from trainwright.core.errors import InternalError, TrainwrightTooOld
 from trainwright.core.hashing import Digest, digest_json
 
 
@@ -355,10 +355,10 @@ RECORD_TYPES: dict[str, type[Record]] = {
 
 
 def parse_record(document: dict[str, Any], expected_id: str | None = None) -> Record:
-    """A record from its JSON document. Raises InternalError where the kind is unknown or the id is another."""
+    """A record from its JSON document. Raises TrainwrightTooOld for an unknown kind, InternalError for another id."""
     record_type = RECORD_TYPES.get(str(document.get("kind")))
     if record_type is None:
-        raise InternalError(
+        raise TrainwrightTooOld(
             f"A stored record has the unknown kind {document.get('kind')!r}.",
             why="It was probably written by a newer Trainwright.",
             next_step="Upgrade Trainwright and try again.",

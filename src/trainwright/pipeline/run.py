@@ -175,5 +175,7 @@ def _read_metrics(folder: RunFolder) -> dict[str, Any]:
 def _name_of(corpus: str) -> str:
     """A name for what is trained on `corpus`: "builtin:stories" → stories, "books/emma.txt" → emma."""
     last = corpus.rstrip("/*").replace(":", "/").rsplit("/", 1)[-1].split(".", 1)[0]
-    kept = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in last).strip("-_")
+    # A run's name stands in a path and in a ref, which are ASCII.
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "-" for letter in last)
+    kept = kept.strip("-_")
     return kept[:64] or "model"

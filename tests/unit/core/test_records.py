@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainwright.core.errors import InternalError
+from trainwright.core.errors import InternalError, TrainwrightTooOld
 from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.records import (
     RECORD_TYPES,
@@ -255,7 +255,7 @@ def test_without_an_expected_id_content_alone_decides():
 
 @pytest.mark.parametrize("document", [{"kind": "decision"}, {}, {"kind": None}])
 def test_unknown_kind_is_refused_by_name(document):
-    with pytest.raises(InternalError, match=str(document.get("kind"))):
+    with pytest.raises(TrainwrightTooOld, match=str(document.get("kind"))):
         parse_record(document)
 
 

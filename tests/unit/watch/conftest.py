@@ -34,7 +34,7 @@ AT = "2025-01-31T12:00:00.000+00:00"
 def build_events(num_steps: int = 100, validate_every: int = 20) -> list[dict[str, Any]]:
     """Events as the loop writes them, and as `iter_events` reads them."""
     facts: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-        ("run-started", {"run": "r" * 64, "plan": "p" * 64, "num_steps": num_steps, "num_parameters": 2_447_680}, {})
+        ("run-started", {"plan": "p" * 64, "num_steps": num_steps, "num_parameters": 2_447_680}, {})
     ]
     for step in range(1, num_steps + 1):
         loss = 2.0 + 6.0 * math.exp(-step / (num_steps / 6)) + 0.12 * math.sin(step * 12.9898) * math.cos(step * 4.1)

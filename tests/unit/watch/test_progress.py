@@ -51,7 +51,7 @@ def test_a_log_has_a_line_every_few_seconds_and_one_for_each_validation(events: 
     assert [line.split()[1] for line in lines if line.startswith("step ")] == ["1/100", "26/100", "51/100", "76/100"]
     assert sum(line.startswith("validation at step") for line in lines) == 5
     assert sum(line.startswith("checkpoint at step") for line in lines) == 5
-    assert lines[0] == "run rrrrrrrrrrrr: 2,447,680 parameters, 100 steps"
+    assert lines[0] == "plan pppppppppppp: 2,447,680 weights, 100 steps"
     assert lines[-1].startswith("run completed at step 100  loss ")
 
 
