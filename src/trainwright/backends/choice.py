@@ -18,7 +18,7 @@ from trainwright.core.records import Compute, Frozen, ModelShape, TrainingPlan
 
 Framework = Literal["torch", "reference"]
 
-WORTH_COMPILING_S = 60.0
+WORTH_COMPILING_S = 150.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
 
 

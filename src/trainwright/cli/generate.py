@@ -25,7 +25,7 @@ def generate(
     ] = 0.95,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, help="Equal seeds give equal text.  [default: by the plan]", show_default=False),
+        typer.Option("--seed", min=0, help="Equal seeds give equal text. Default: by the plan.", show_default=False),
     ] = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,

@@ -26,19 +26,19 @@ Corpus = Annotated[
     ),
 ]
 Preset = Annotated[str | None, _flag("--preset", "quick, low-memory, balanced (default) or high.", "NAME")]
-VocabSize = Annotated[int | None, _flag("--vocab-size", "Pieces in the tokenizer, 256–65535.  [default: 4096]", "N")]
+VocabSize = Annotated[int | None, _flag("--vocab-size", "Pieces in the tokenizer, 256–65535. Default: 4096.", "N")]
 Epochs = Annotated[float | None, _flag("--epochs", "Passes over the training text, up to 1000.", "N")]
 Steps = Annotated[int | None, _flag("--steps", "Updates, instead of epochs.", "N")]
 TimeBudget = Annotated[
     str | None, _flag("--time-budget", "Training time, instead of epochs: 90, 90s, 5m or 1h.", "TIME")
 ]
-BatchSize = Annotated[int | None, _flag("--batch-size", "Windows in one update, 1–4096.  [default: 32]", "N")]
+BatchSize = Annotated[int | None, _flag("--batch-size", "Windows in one update, 1–4096. Default: 32.", "N")]
 LearningRate = Annotated[
-    float | None, _flag("--learning-rate", "Peak learning rate, 1e-6–1.  [default: by preset]", "RATE")
+    float | None, _flag("--learning-rate", "Peak learning rate, 1e-6–1. Default: by preset.", "RATE")
 ]
-MaxSeqLength = Annotated[int | None, _flag("--max-seq-length", "Tokens in one window, 32–8192.  [default: 128]", "N")]
-Seed = Annotated[int | None, _flag("--seed", "Everything random follows from it.  [default: 1337]", "N")]
-Framework = Annotated[str | None, _flag("--framework", "auto, torch or reference.  [default: auto]", "NAME")]
+MaxSeqLength = Annotated[int | None, _flag("--max-seq-length", "Tokens in one window, 32–8192. Default: 128.", "N")]
+Seed = Annotated[int | None, _flag("--seed", "Everything random follows from it. Default: 1337.", "N")]
+Framework = Annotated[str | None, _flag("--framework", "auto, torch or reference. Default: auto.", "NAME")]
 
 _KEYS = {
     "corpus": "data.corpus",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 WorkspacePath = Annotated[
     Path | None,
-    typer.Option("--workspace", help="Where runs, data and records live.  [default: .trainwright]", show_default=False),
+    typer.Option("--workspace", help="Where runs, data and records live. Default: .trainwright", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Dotted overrides, for example train.batch_size=64.", show_default=False)
