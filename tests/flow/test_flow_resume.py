@@ -134,7 +134,7 @@ def test_second_process_on_one_run_is_refused(stopped_copy, finished, at_instant
         assert str(first.pid) in error["why"]
         (row,) = stopped_copy("runs", "list", "--json").document["items"]
         assert row["status"] == "running"
-        assert stopped_copy("resume", "--json", expect=64).error["name"] == "nothing-to-resume"
+        assert stopped_copy("resume", "--json", expect=4).error["name"] == "run-busy"
         first.send_signal(signal.SIGCONT)
         out, _ = first.communicate(timeout=120)
     finally:

@@ -27,9 +27,9 @@ def describe_finished(finished: Finished) -> dict[str, Any]:
         "run_dir": str(finished.folder.path.resolve()),
         "weights_digest": finished.checkpoint.weights,
         "final_metrics": finished.metrics["final_metrics"],
-        "phases": finished.metrics["phases"],
+        "phases": [phase.model_dump(mode="json", exclude_none=True) for phase in finished.journal.phases],
         "artefacts": finished.artefacts,
-        "reused": finished.reused,
+        "reused": finished.journal.reused,
     }
 
 

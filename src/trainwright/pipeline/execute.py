@@ -64,9 +64,9 @@ def execute(
 ) -> Trained:
     """Train, or go on training, in `folder` until the plan is fulfilled.
 
-    Raises Interrupted after a checkpoint where it was asked to stop; RunBusy where another process writes this run.
+    The caller holds the run's lock. Raises Interrupted, after a checkpoint, where it was asked to stop.
     """
-    with folder.lock(), journal.phase("training") as phase, listen_for_stop() as stop:
+    with journal.phase("training") as phase, listen_for_stop() as stop:
         run, plan = folder.read_run(), folder.read_plan()
         backend = open_backend(plan.compute.framework)  # imports the framework, which is not counted below
         with PeakMemory() as memory:

@@ -1,5 +1,6 @@
 """What is already there: runs and how they stand, their records, and where anything came from."""
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,14 +67,16 @@ def outcome_of(run: Run, workspace: Workspace) -> Outcome | None:
     return None
 
 
-def is_finished(run: Run, workspace: Workspace) -> bool:
-    """Whether there is nothing to go on with: it ended, or another process is running it, or its folder is gone."""
-    if outcome_of(run, workspace) is not None:
-        return True
-    try:
-        return workspace.find_run_folder(run.id).is_locked()
-    except UnknownRef:
-        return True
+def find_unfinished(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
+    """Runs that did not end and whose folder is there: the interrupted ones first, then those that are running now."""
+    interrupted: list[Run] = []
+    running: list[Run] = []
+    for run in find_runs(workspace, plan_id):
+        if outcome_of(run, workspace) is None:
+            with contextlib.suppress(UnknownRef):  # the folder was removed: nothing is left to go on with
+                is_running = workspace.find_run_folder(run.id).is_locked()
+                (running if is_running else interrupted).append(run)
+    return interrupted + running
 
 
 def read_state(run: Run, workspace: Workspace) -> RunState:

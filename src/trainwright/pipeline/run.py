@@ -8,7 +8,7 @@ from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResu
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
 from trainwright.pipeline.execute import begin_run, execute, record_failure
-from trainwright.pipeline.inspect import find_runs, is_finished, outcome_of
+from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared, load_prepared, prepare
 from trainwright.pipeline.publish import (
@@ -40,7 +40,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that is over: its records, where its files are, and what was reused to get there."""
+    """A run that is over: its records, where its files are, and how this command got there."""
 
     run: Run
     prepared: Prepared
@@ -49,7 +49,7 @@ class Finished:
     report: Report
     metrics: dict[str, Any]
     artefacts: dict[str, str]
-    reused: list[str]
+    journal: Journal
 
     @property
     def failed_checks(self) -> list[Check]:
@@ -71,7 +71,7 @@ def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: li
     """Go on with a run that did not end; without an id, with the newest one in the workspace."""
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     if run_id is None:
-        unfinished = [run for run in find_runs(workspace) if not is_finished(run, workspace)]
+        unfinished = find_unfinished(workspace)
         if not unfinished:
             raise NothingToResume(
                 f"There is no unfinished run in {workspace.root}.",
@@ -87,7 +87,7 @@ def _folder_to_use(
 ) -> RunFolder:
     """The run to work in: the one that fulfilled this plan, the newest unfinished one, or a new one."""
     runs = find_runs(workspace, plan_id=prepared.plan.id)
-    unfinished = [run for run in runs if not is_finished(run, workspace)]
+    unfinished = find_unfinished(workspace, prepared.plan.id)
     if options.resume:
         if unfinished:
             return workspace.find_run_folder(unfinished[0].id)
@@ -114,23 +114,29 @@ def _fulfil(
     if end is not None and end.status == "completed":
         finished = _reuse(prepared, folder, run, end, workspace, journal)
     else:
-        try:
-            trained = execute(prepared, folder, workspace, journal, sinks)
-        except NonFiniteLoss as error:
-            record_failure(run, error, workspace)
-            raise
-        report, checkpoint, path = validate(prepared, trained, workspace, journal)
-        record_outcome(run, checkpoint, report, workspace)
-        metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal)
-        finished = Finished(
-            run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal.reused
-        )
+        with folder.lock():
+            finished = _finish(prepared, folder, run, workspace, journal, sinks)
     if options.output_dir is not None:
         path, _ = read_best(folder, finished.checkpoint.step)
         finished.artefacts.update(
             write_output_dir(prepared, folder, path, options.output_dir, workspace, overwrite=options.overwrite)
         )
     return finished
+
+
+def _finish(
+    prepared: Prepared, folder: RunFolder, run: Run, workspace: Workspace, journal: Journal, sinks: list[Sink]
+) -> Finished:
+    """Execute, validate, publish, as the one process that writes this run."""
+    try:
+        trained = execute(prepared, folder, workspace, journal, sinks)
+    except NonFiniteLoss as error:
+        record_failure(run, error, workspace)
+        raise
+    report, checkpoint, path = validate(prepared, trained, workspace, journal)
+    record_outcome(run, checkpoint, report, workspace)
+    metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal)
+    return Finished(run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal)
 
 
 def require_passed(finished: Finished) -> None:
@@ -162,7 +168,7 @@ def _reuse(
         metrics = _read_metrics(folder)
     else:  # the process that finished the run died while it wrote them
         metrics = write_run_files(prepared, folder, checkpoint, report, workspace, journal)
-    return Finished(run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal.reused)
+    return Finished(run, prepared, folder, checkpoint, report, metrics, list_artefacts(folder, path), journal)
 
 
 def _read_metrics(folder: RunFolder) -> dict[str, Any]:

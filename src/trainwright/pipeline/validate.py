@@ -62,14 +62,17 @@ def validate(
 
 
 def read_best(folder: RunFolder, best_step: int | None) -> tuple[Path, CheckpointContent]:
-    """The checkpoint with the best validation, verified; the newest where the run never validated."""
+    """The checkpoint with the best validation, verified; the newest where the run never validated.
+
+    Raises NoGoodCheckpoint where it is not there (never another one in its place), CheckpointDamaged.
+    """
     checkpoints = dict(list_checkpoints(folder.checkpoints_path))
-    step = best_step if best_step in checkpoints else max(checkpoints, default=None)
-    if step is None:
+    step = max(checkpoints, default=None) if best_step is None else best_step
+    if step is None or step not in checkpoints:
         raise NoGoodCheckpoint(
-            f"The run in {folder.path} has no checkpoint.",
-            why="It was stopped before its first one, or they were removed.",
-            next_step="Resume it, or start it again.",
+            f"The run in {folder.path} has no checkpoint{'' if step is None else f' of its best step, {step}'}.",
+            why="It was stopped before its first one, or it was removed, or set aside because it was damaged.",
+            next_step="Train the plan again: trainwright run --retrain, with the same manifest.",
         )
     return checkpoints[step], read_checkpoint(checkpoints[step])
 
