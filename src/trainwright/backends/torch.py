@@ -6,7 +6,8 @@ protocol around them.
 
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -40,6 +41,8 @@ from trainwright.core.state import TrainingState, Weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FIRST_CACHE_POSITIONS = 64
+SLICE_POSITIONS = 1024
+"""Positions that go through the layers at one time where nothing is compiled."""
 
 
 class TorchDecoder:
@@ -102,36 +105,40 @@ class TorchModel:
         check_weights(shape, weights)
         set_up(compute)
         self._shape, self._device = shape, compute.device
-        self._dtype = DTYPES[compute.dtype]
         self._parameters = pack(weights, shape, compute.device)
+        self._scoring = Arithmetic(DTYPES[compute.dtype])
+        self._regions = PLAIN
         self._rotary: dict[int, tuple[Rotary, Tensor]] = {}
 
     @torch.no_grad()
     def score(self, batch: Batch) -> Scores:
-        """Uncompiled: scoring is a small part of a run, and compiling it would cost more than it saves."""
-        rotary, bias = self._positions(batch.tokens_BT.shape[1])
-        hidden_ND = run_layers(
-            self._parameters, self._to_device(batch.tokens_BT), rotary, bias, self._shape, Arithmetic(self._dtype)
-        )
-        head_VD = self._parameters["embedding"].to(self._dtype)
-        losses, hits = [], []
-        flat_targets = self._to_device(batch.targets_BT).reshape(-1)
-        for x, targets in zip(
-            torch.split(hidden_ND, CHUNK_ROWS),
-            torch.split(flat_targets, CHUNK_ROWS),
-            strict=True,
-        ):
-            logits = (x @ head_VD.t()).float()
-            known = targets.clamp_min(0).unsqueeze(1)
-            loss = logits.logsumexp(1) - logits.gather(1, known).squeeze(1)
-            losses.append(torch.where(targets >= 0, loss, 0.0))
-            hits.append((logits.argmax(1) == targets) & (targets >= 0))
+        """A trainer that was compiled scores with the layers it trains with; others score slice by slice."""
+        parts = [batch] if self._is_compiled else list(iter_slices(batch))
+        losses, hits = zip(*(scored for part in parts for scored in self._iter_scored(part)), strict=True)
         size = batch.tokens_BT.shape
         return Scores(to_array(torch.cat(losses)).reshape(size), torch.cat(hits).cpu().numpy().reshape(size))
 
     def open_decoder(self) -> TorchDecoder:
         """A decoder with an empty past."""
         return TorchDecoder(self._parameters, self._shape, self._device)
+
+    @property
+    def _is_compiled(self) -> bool:
+        return self._regions is not PLAIN
+
+    def _iter_scored(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+        """(loss, hit) of each chunk of positions."""
+        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        tokens = self._to_device(batch.tokens_BT)
+        # Layers that were compiled for training expect gradients to be wanted; without that they would be compiled anew.
+        with torch.set_grad_enabled(self._is_compiled):
+            hidden_ND = run_layers(self._parameters, tokens, rotary, bias, self._shape, self._scoring, self._regions)
+        head_DV = self._parameters["embedding"].detach().to(hidden_ND.dtype).t()
+        targets_N = self._to_device(batch.targets_BT).reshape(-1)
+        for x, targets in zip(
+            torch.split(hidden_ND.detach(), CHUNK_ROWS), torch.split(targets_N, CHUNK_ROWS), strict=True
+        ):
+            yield self._regions.score(x @ head_DV, targets.clone())
 
     def _positions(self, num_positions: int) -> tuple[Rotary, Tensor]:
         if num_positions not in self._rotary:
@@ -150,8 +157,10 @@ class TorchTrainer(TorchModel):
         super().__init__(shape, weights, compute)
         for tensor in self._parameters.values():
             tensor.requires_grad_()
-        self._arithmetic = Arithmetic(self._dtype, training.dropout, training.label_smoothing)
-        self._optimizer = TorchOptimizer(self._parameters, shape, training.optimizer, self._dtype)
+        dtype = DTYPES[compute.dtype]
+        self._arithmetic = Arithmetic(dtype, training.dropout, training.label_smoothing)
+        self._scoring = replace(self._arithmetic, dropout=0.0)
+        self._optimizer = TorchOptimizer(self._parameters, shape, training.optimizer, dtype)
         self._regions = Regions.compiled() if compute.compile else PLAIN
 
     def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
@@ -160,7 +169,9 @@ class TorchTrainer(TorchModel):
         for tensor in self._parameters.values():
             tensor.grad = None
         torch.manual_seed(dropout_seed)
-        sums = [self._backward(batch, num_targets) for batch in micro_batches]
+        # Compiled code wants one fixed shape; without it, slices need a fraction of the memory and are no slower.
+        parts = micro_batches if self._is_compiled else [part for batch in micro_batches for part in iter_slices(batch)]
+        sums = [self._backward(part, num_targets) for part in parts]
         return Gradients(
             nll_sum=sum(nll for nll, _ in sums),
             num_targets=num_targets,
@@ -226,6 +237,14 @@ class TorchBackend:
     ) -> TorchTrainer:
         """A model with its optimizer, at update 0."""
         return TorchTrainer(shape, weights, compute, training)
+
+
+def iter_slices(batch: Batch) -> Iterator[Batch]:
+    """The batch in runs of rows of at most SLICE_POSITIONS positions (at least one row), so that activations stay small."""
+    num_rows, num_positions = batch.tokens_BT.shape
+    size = max(1, SLICE_POSITIONS // num_positions)
+    for first in range(0, num_rows, size):
+        yield Batch(batch.tokens_BT[first : first + size], batch.targets_BT[first : first + size])
 
 
 def set_up(compute: Compute) -> None:

@@ -198,6 +198,14 @@ def run_chunk(logits_NV: Tensor, targets_N: Tensor, smoothing: float) -> tuple[T
     return gradient.to(logits_NV.dtype), objective_sum, loss_sum, hits
 
 
+def score_chunk(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a chunk's logits: negative log-likelihood [N] (0 where a target does not count), and whether it ranked first."""
+    counts = targets_N >= 0
+    wide = logits_NV.float()
+    loss = wide.logsumexp(1) - wide.gather(1, targets_N.clamp_min(0).unsqueeze(1)).squeeze(1)
+    return torch.where(counts, loss, 0.0), (logits_NV.argmax(1) == targets_N) & counts
+
+
 def add_widened(total: Tensor, part: Tensor) -> None:
     """total += part, in the width of `total`."""
     total.add_(part.to(total.dtype))
@@ -211,6 +219,7 @@ class Regions:
     norm: Callable[..., Tensor] = rms_norm
     chunk: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = run_chunk
     add: Callable[[Tensor, Tensor], None] = add_widened
+    score: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = score_chunk
 
     @classmethod
     def compiled(cls) -> "Regions":
@@ -219,7 +228,7 @@ class Regions:
         def compile_for(part: Any) -> Any:
             return torch.compile(part, dynamic=False, fullgraph=True)
 
-        return cls(compile_for(run_layer), compile_for(rms_norm), compile_for(run_chunk), compile_for(add_widened))
+        return cls(*(compile_for(part) for part in (run_layer, rms_norm, run_chunk, add_widened, score_chunk)))
 
 
 PLAIN = Regions()
