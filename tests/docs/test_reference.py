@@ -59,7 +59,7 @@ def test_meaning_without_a_key_is_refused(reference, monkeypatch):
 def test_ranges_and_types_are_those_of_the_manifest(root):
     page = read_page(root, "manifest.md")
     assert "| `train.batch_size` | integer | `32` | ≥ 1, ≤ 4,096 |" in page
-    assert "| `train.optimizer.beta1` | number | `0.9` | ≥ 0, < 1 |" in page
+    assert "| `train.optimizer.beta1` | number | `0.8` | ≥ 0, < 1 |" in page
     assert "| `tokenizer.vocab_size` | integer or `auto` | `auto` | ≥ 256, ≤ 65,535 |" in page
     assert "| `data.validation` | text or `null` | `null` |" in page
 

@@ -70,9 +70,8 @@ def choose_compute(
         if compute.compile and time_budget_s is None and _is_short(speeds, training.num_steps):
             speeds.append(Speed(compute=compute, problem="not measured: the run is too short to repay compilation"))
         else:
-            speeds.append(
-                _recall_or_measure(SpeedRequest(shape=shape, training=training, compute=compute), machine, memory)
-            )
+            request = SpeedRequest(shape=shape, training=training, compute=compute)
+            speeds.append(_recall_or_measure(request, machine, memory, is_timed=time_budget_s is not None))
     working = [speed for speed in speeds if speed.step_s is not None]
     if not working:
         problems = "; ".join(
@@ -136,14 +135,20 @@ def _is_short(speeds: list[Speed], num_steps: int) -> bool:
     )
 
 
-def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory) -> Speed:
+def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory, *, is_timed: bool) -> Speed:
+    """A candidate's figures: those that are remembered, else measured now.
+
+    A time budget must know what starting costs a process that finds the compiled code on disk, as the run will: a
+    compiled candidate is then measured a second time.
+    """
     version = read_version(request.compute.framework)
     key = digest_json({"machine": machine, "version": version, "request": _what_costs(request)})
     known = memory.read(key)
-    if known is not None:
-        return Speed.model_validate(known)
-    speed = measure_speed(request)
-    if not speed.problem:
+    speed = measure_speed(request) if known is None else Speed.model_validate(known)
+    if is_timed and request.compute.compile and not speed.problem and speed.compilation_s is None:
+        speed = measure_speed(request).model_copy(update={"compilation_s": speed.start_s})
+        known = None
+    if known is None and not speed.problem:
         memory.write(key, speed.model_dump())
     return speed
 

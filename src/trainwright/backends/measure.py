@@ -30,9 +30,9 @@ class SpeedRequest(Frozen):
 class Speed(Frozen):
     """What a candidate costs, in seconds: `start_s` is the first step less one (compilation), `score_s` one batch scored.
 
-    Compilation is kept on disk by the framework: `start_s` is what a process pays that finds it there, `compilation_s`
-    what the first one ever paid (absent where nothing is compiled). `problem` says why a candidate could not be
-    measured; its times are then absent.
+    Compilation is kept on disk by the framework. `compilation_s` is what the process paid that compiled first, where
+    `start_s` was measured again by a second one. `problem` says why a candidate could not be measured; its times are
+    then absent.
     """
 
     compute: Compute
@@ -43,23 +43,14 @@ class Speed(Frozen):
     problem: str = ""
 
     def total_s(self, num_steps: int) -> float:
-        """Seconds for a run of that length; infinite where the candidate does not work."""
+        """Seconds for a run of that length, first compilation included; infinite where the candidate does not work."""
         if self.start_s is None or self.step_s is None:
             return float("inf")
-        return self.start_s + num_steps * self.step_s
+        return (self.compilation_s or self.start_s) + num_steps * self.step_s
 
 
-def measure_speed(request: SpeedRequest) -> Speed:
-    """Time one candidate. One that is compiled is timed twice: the first process compiles, the second is like the run."""
-    first = _measure_in_fresh_process(request)
-    if first.problem or not request.compute.compile:
-        return first
-    again = _measure_in_fresh_process(request)
-    return again.model_copy(update={"compilation_s": first.start_s})
-
-
-def _measure_in_fresh_process(request: SpeedRequest, timeout_s: float = 300) -> Speed:
-    """A candidate that fails comes back with its problem, never as an error."""
+def measure_speed(request: SpeedRequest, timeout_s: float = 300) -> Speed:
+    """Time one candidate in a fresh process. A candidate that fails comes back with its problem, never as an error."""
     try:
         finished = subprocess.run(
             [sys.executable, "-m", "trainwright.backends.measure"],

@@ -96,14 +96,14 @@ class OptimizerSection(Section):
     and by default a fixed multiple of `learning_rate`, so that one number turns both."""
 
     name: Literal["adamw", "muon"] = "muon"
-    learning_rate: LearningRate = 3e-3
+    learning_rate: Auto | LearningRate = "auto"
     matrix_learning_rate: Auto | LearningRate = "auto"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.8
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     epsilon: Annotated[float, Field(gt=0, le=1e-2)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.1
     matrix_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    matrix_weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    matrix_weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.1
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
 
 

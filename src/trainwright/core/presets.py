@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The default: a file under 10 MB, text that holds together on simple corpora.
     "balanced": {
-        "train": {"epochs": 3},
+        "train": {"epochs": 1.5},
     },
     # Better text, longer.
     "high": {

@@ -85,8 +85,8 @@ def chosen(found):
 @pytest.mark.parametrize(
     ("start_s", "num_steps", "expected"),
     [
-        (20.0, 200, COMPILED),  # 80 s against 100 s
-        (50.0, 200, EAGER),  # 110 s against 100 s
+        (20.0, 400, COMPILED),  # 140 s against 200 s
+        (90.0, 400, EAGER),  # 210 s against 200 s
         (50.0, 1000, COMPILED),  # 350 s against 500 s
     ],
 )
@@ -108,6 +108,16 @@ def test_short_run_is_not_compiled_and_compiling_is_not_even_tried(figures):
     assert figures["measured"] == [EAGER]
     assert "too short" in found.candidates[1].problem
     assert found.reason == "the only candidate that was measured"
+
+
+def test_time_budget_wants_to_know_what_starting_costs_once_the_code_is_compiled(figures):
+    memory = Remembered()
+    choose(num_steps=1000, memory=memory)
+    found = choose(memory=memory, time_budget_s=1000)
+    assert figures["measured"] == [EAGER, COMPILED, COMPILED]
+    assert found.speed.compilation_s == found.candidates[1].start_s
+    assert choose(memory=memory, time_budget_s=1000) == found
+    assert figures["measured"] == [EAGER, COMPILED, COMPILED]
 
 
 def test_compiled_way_that_is_slower_is_not_taken(figures):

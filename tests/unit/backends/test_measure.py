@@ -61,21 +61,10 @@ def test_greeting_of_a_framework_is_not_taken_for_the_answer(monkeypatch):
     assert measure_speed(REQUEST) == answer
 
 
-def test_what_is_compiled_is_timed_once_to_compile_and_once_as_the_run_will_find_it(monkeypatch):
-    compute = COMPUTE.model_copy(update={"compile": True})
-    answers = iter(
-        [
-            Speed(compute=compute, start_s=30, step_s=2, score_s=3),
-            Speed(compute=compute, start_s=4, step_s=1, score_s=3),
-        ]
-    )
-
-    def run(*_, **__):
-        return measure.subprocess.CompletedProcess([], 0, stdout=next(answers).model_dump_json(), stderr="")
-
-    monkeypatch.setattr(measure.subprocess, "run", run)
-    speed = measure_speed(REQUEST.model_copy(update={"compute": compute}))
-    assert (speed.start_s, speed.step_s, speed.compilation_s) == (4, 1, 30)
+def test_first_compilation_counts_in_a_run_of_a_given_length():
+    speed = Speed(compute=COMPUTE, start_s=4, step_s=1, score_s=3, compilation_s=30)
+    assert speed.total_s(10) == 40
+    assert speed.model_copy(update={"compilation_s": None}).total_s(10) == 14
 
 
 def test_first_step_is_told_apart_from_the_median_of_the_rest(monkeypatch):

@@ -199,9 +199,9 @@ def test_everything_else_is_handed_on():
 
 # ── optimizer ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_one_number_turns_both_rates():
-    optimizer = resolve_optimizer(train("train.optimizer.learning_rate=3e-3"))
+    optimizer = resolve_optimizer(train("train.optimizer.learning_rate=6e-3"))
     assert optimizer.matrix_learning_rate == pytest.approx(0.02)
-    assert resolve_optimizer(train("train.optimizer.learning_rate=6e-3")).matrix_learning_rate == pytest.approx(0.04)
+    assert resolve_optimizer(train("train.optimizer.learning_rate=1.2e-2")).matrix_learning_rate == pytest.approx(0.04)
 
 
 def test_rate_of_the_matrices_can_be_named():

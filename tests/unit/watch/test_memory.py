@@ -1,5 +1,6 @@
 """The peak of resident memory, by the kernel's mark and by looking."""
 
+import mmap
 import sys
 
 import numpy as np
@@ -11,9 +12,16 @@ from trainwright.watch.memory import PeakMemory, current_rss_bytes
 MIB = 2**20
 
 
+def hold(num_bytes: int) -> mmap.mmap:
+    """That much memory, in use until it is closed. Not from the allocator, which may have some left over from before."""
+    block = mmap.mmap(-1, num_bytes)
+    np.frombuffer(block, dtype=np.uint8).fill(1)
+    return block
+
+
 def touch(num_bytes: int) -> None:
     """Use that much memory and give it back."""
-    np.ones(num_bytes, dtype=np.uint8)
+    hold(num_bytes).close()
 
 
 @pytest.fixture(params=["kernel", "sampled"])
@@ -28,9 +36,9 @@ def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 def test_a_peak_inside_the_block_is_seen_after_it_is_gone(method: str) -> None:
     with PeakMemory() as peak:
-        block = np.ones(64 * MIB, dtype=np.uint8)
+        block = hold(64 * MIB)
         seen_inside = peak.peak_bytes
-        del block
+        block.close()
     assert peak.method == method
     assert seen_inside - peak.baseline_bytes > 48 * MIB
     assert peak.peak_bytes >= seen_inside
@@ -60,9 +68,9 @@ def test_a_block_that_failed_still_has_its_peak(method: str) -> None:
 
 def test_resident_memory_is_that_of_this_process() -> None:
     before = current_rss_bytes()
-    block = np.ones(64 * MIB, dtype=np.uint8)
+    block = hold(64 * MIB)
     grown = current_rss_bytes()
-    del block
+    block.close()
     assert grown - before > 48 * MIB
 
 
