@@ -11,12 +11,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Small enough to train and to run beside other things on a board with 1 GB.
     "low-memory": {
         "model": {"hidden_size": 64, "heads": 2, "head_dim": 32, "intermediate_size": 176, "max_parameters": 450_000},
-        "train": {"epochs": 3, "batch_size": 8, "accumulation": 2},
+        "train": {"steps": 600, "batch_size": 8, "accumulation": 2},
         "budgets": {"inference_rss_mb": 350, "model_file_mb": 4, "training_peak_mb": 256},
     },
     # The default: a file under 10 MB, text that holds together on simple corpora.
     "balanced": {
-        "train": {"epochs": 1.5},
+        "train": {"steps": 300},
     },
     # Better text, longer.
     "high": {
@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "intermediate_size": 864,
             "max_parameters": 10_500_000,
         },
-        "train": {"epochs": 8, "max_seq_length": 256},
+        "train": {"steps": 3000, "max_seq_length": 256},
         "budgets": {"latency_p95_ms": 500, "inference_rss_mb": 600, "model_file_mb": 48, "training_peak_mb": 2048},
     },
 }

@@ -236,9 +236,13 @@ class Compute(Frozen):
     compile: bool
     num_threads: int
 
-    def for_use(self) -> "Compute":
-        """The same place in plain float32: how a finished model is measured, exported and let write."""
+    def plain(self) -> "Compute":
+        """The same place in uncompiled float32: how a finished model is measured."""
         return self.model_copy(update={"dtype": "float32", "compile": False})
+
+    def for_writing(self) -> "Compute":
+        """The same place in uncompiled float32 on one thread: a sequence of one leaves more threads only waiting."""
+        return self.plain().model_copy(update={"num_threads": 1})
 
 
 class Budgets(Frozen):

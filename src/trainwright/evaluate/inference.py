@@ -51,7 +51,7 @@ def measure_inference(
     request = InferenceRequest(
         checkpoint=str(checkpoint),
         shape=shape,
-        compute=compute.for_use(),
+        compute=compute.for_writing(),
         prompts=tuple(tuple(prompt) for prompt in prompts),
     )
     try:

@@ -55,7 +55,7 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
 def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Workspace) -> Iterator[str]:
     """The text that follows `prompt`, in pieces, as it is written."""
     prepared = model.prepared
-    compute = prepared.plan.compute.for_use()
+    compute = prepared.plan.compute.for_writing()
     opened = open_backend(compute.framework).open_model(prepared.plan.model, read_weights(model.path), compute)
     tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
     stream = tokenizer.stream_decoder()
