@@ -85,7 +85,7 @@ def test_two_lengths_from_one_place_are_refused(write):
 
 def test_run_without_a_length_is_refused():
     with pytest.raises(InvalidValue, match="train sets no length"):
-        parse_manifest(None, ["train.epochs=null"])
+        parse_manifest(None, ["train.steps=null"])
 
 
 # ── values ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -298,8 +298,9 @@ def test_number_of_weights_by_hand():
     assert shape.num_parameters == 300 * 16 + 2 * (attention + mlp + norms) + 16
 
 
-def test_compute_for_use_is_plain_float32_in_the_same_place():
+def test_what_is_measured_or_written_with_is_plain_float32_in_the_same_place():
     compute = Compute(framework="torch", device="cuda:1", dtype="bfloat16", compile=True, num_threads=3)
-    assert compute.for_use() == Compute(
+    assert compute.plain() == Compute(
         framework="torch", device="cuda:1", dtype="float32", compile=False, num_threads=3
     )
+    assert compute.for_writing() == compute.plain().model_copy(update={"num_threads": 1})

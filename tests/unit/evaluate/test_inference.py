@@ -75,7 +75,7 @@ def test_model_is_used_in_plain_float32(checkpoint, monkeypatch):
         measure_inference(checkpoint, SHAPE, trained_in, PROMPTS)
     compute = asked["request"].compute
     assert (compute.dtype, compute.compile) == ("float32", False)
-    assert (compute.framework, compute.device, compute.num_threads) == ("torch", "cuda", 3)
+    assert (compute.framework, compute.device, compute.num_threads) == ("torch", "cuda", 1)
 
 
 @pytest.mark.parametrize(
