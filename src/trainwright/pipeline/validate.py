@@ -32,9 +32,7 @@ def validate(
     plan = prepared.plan
     with journal.phase("validation") as phase:
         path, content = read_best(trained.folder, trained.position.best_step)
-        model = open_backend(plan.compute.framework).open_model(
-            plan.model, content.state.weights, plan.compute.plain()
-        )
+        model = open_backend(plan.compute.framework).open_model(plan.model, content.state.weights, plan.compute.plain())
         tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
         likelihood = measure_split(
             model, prepared, open_reader(prepared.token_set, "validation", workspace), "validation"

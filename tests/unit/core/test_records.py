@@ -300,7 +300,5 @@ def test_number_of_weights_by_hand():
 
 def test_what_is_measured_or_written_with_is_plain_float32_in_the_same_place():
     compute = Compute(framework="torch", device="cuda:1", dtype="bfloat16", compile=True, num_threads=3)
-    assert compute.plain() == Compute(
-        framework="torch", device="cuda:1", dtype="float32", compile=False, num_threads=3
-    )
+    assert compute.plain() == Compute(framework="torch", device="cuda:1", dtype="float32", compile=False, num_threads=3)
     assert compute.for_writing() == compute.plain().model_copy(update={"num_threads": 1})
