@@ -52,6 +52,9 @@ class Instant:
         return watched
 
 
+# A suite that was itself started in the background hands an ignored SIGINT down, which Python then leaves ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 if os.environ.get("FLOW_HIDE_TORCH"):
     hide_torch()
 if os.environ.get("FLOW_SIGNAL"):
