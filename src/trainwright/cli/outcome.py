@@ -3,7 +3,7 @@
 from typing import Any
 
 from trainwright.cli.options import make_table_console, print_json
-from trainwright.core.records import Check, Measure, Report
+from trainwright.core.records import Check, Measure
 from trainwright.pipeline.run import Finished, require_passed
 
 
@@ -82,8 +82,3 @@ def format_measure(measure: Measure) -> str:
     if measure.unit == "ms":
         return f"{measure.value:.0f} ms"
     return f"{measure.value:.3f}"
-
-
-def describe_report(report: Report) -> dict[str, Any]:
-    """A report's figures: {name: value}."""
-    return {name: measure.value for name, measure in report.metrics.items()}

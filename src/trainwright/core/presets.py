@@ -1,14 +1,17 @@
-"""The presets: sets of manifest values that were measured together."""
+"""The presets: sets of manifest values that belong together.
+
+`quick` and `balanced` were tried on two cores; `low-memory` and `high` are sized by counting, and not measured yet.
+"""
 
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Ends in under a minute on two cores: to see the whole path work.
+    # To see the whole path work; meant to end in about a minute on two idle cores.
     "quick": {
         "model": {"hidden_size": 96, "heads": 3, "head_dim": 32, "intermediate_size": 256, "max_parameters": 900_000},
         "train": {"steps": 200},
     },
-    # Small enough to train and to run beside other things on a board with 1 GB.
+    # Meant for a board with 1 GB.
     "low-memory": {
         "model": {"hidden_size": 64, "heads": 2, "head_dim": 32, "intermediate_size": 176, "max_parameters": 450_000},
         "train": {"steps": 600, "batch_size": 8, "accumulation": 2},
@@ -18,7 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {
         "train": {"steps": 300},
     },
-    # Better text, longer.
+    # A larger model, trained longer.
     "high": {
         "model": {
             "hidden_size": 320,
