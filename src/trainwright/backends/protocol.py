@@ -23,10 +23,15 @@ IGNORED = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids and, for each position, the id to predict there (or IGNORED). Both int32 [B, T]."""
+    """Token ids and, for each position, the id to predict there (or IGNORED). Both int32 [B, T].
+
+    `segments_BT`, int32, numbers the samples that share a row, from 0 upwards: a position sees those of its own segment
+    alone, and rotary positions count from the segment's first token. None: a row is one segment.
+    """
 
     tokens_BT: NDArray[np.int32]
     targets_BT: NDArray[np.int32]
+    segments_BT: NDArray[np.int32] | None = None
 
     @property
     def num_targets(self) -> int:

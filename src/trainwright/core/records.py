@@ -1,7 +1,8 @@
 """The records: frozen, named by the SHA-256 of their canonical JSON, each holding the ids of what it came from.
 
     DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report
-                                                   Run ← Outcome
+                                                   Run ← Outcome, Drift, Verdict
+                                                         Checkpoint ← Plan   (a run that goes on from another's)
 
 A type is defined here once. It is the stored form, the CLI's JSON and the REST body. Nothing in a record names a place on
 one machine: bytes are named by digest, and the store knows where they lie.
@@ -11,10 +12,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from trainwright.core.errors import InternalError, TrainwrightTooOld
 from trainwright.core.hashing import Digest, digest_json
+
+
+def added(default: Any) -> Any:
+    """A field that records written before it existed do not have, and whose absence means `default`.
+
+    It is left out of the canonical JSON where it holds its default, so that the ids of older records stay what they are.
+    """
+    return Field(default, json_schema_extra={"added": True})
 
 
 class Frozen(BaseModel):
@@ -26,6 +35,14 @@ class Frozen(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
         """A copy with other values, validated: pydantic's own would take any value, and carry a remembered `id` over."""
         return type(self).model_validate(self.model_dump() | dict(update or {}))
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_was_added(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == {"added": True} and getattr(self, name) == field.default:
+                document.pop(name, None)
+        return document
 
 
 class Record(Frozen):
@@ -116,7 +133,9 @@ class Shard(Frozen):
 class TokenSplit(Frozen):
     """One split as tokens. `boundaries` is an object of uint64: the offset at which each document begins, then the end.
 
-    `num_bytes` counts the UTF-8 bytes of the text these tokens stand for (special tokens stand for none).
+    `num_bytes` counts the UTF-8 bytes of the text these tokens stand for (special tokens stand for none). `targets` is an
+    object of uint8, one a token: 1 where the token is one to be learnt, 0 where it is only read (None: all are to be
+    learnt); `num_targets` counts the ones.
     """
 
     shards: tuple[Shard, ...]
@@ -124,6 +143,8 @@ class TokenSplit(Frozen):
     num_tokens: int
     num_documents: int
     num_bytes: int
+    targets: Digest | None = added(None)
+    num_targets: int | None = added(None)
 
 
 class TokenSet(Record):
@@ -206,8 +227,30 @@ class EarlyStopping(Frozen):
     min_delta: float
 
 
+class Stability(Frozen):
+    """What is done about a step that goes wrong: skip it, then roll back, then stop.
+
+    A step whose loss or gradient is not finite is skipped: nothing is updated. So is one whose loss or gradient norm lies
+    more than `outlier_sigmas` standard deviations above the mean of the last `window` steps (0: never). `max_skips` of
+    them within `window` steps roll the run back to its last scheduled checkpoint, where every later rate is multiplied by
+    `rate_factor` and the skipped batches are passed over; the rollback after the `max_rollbacks`-th stops the run.
+    """
+
+    outlier_sigmas: float
+    window: int
+    max_skips: int
+    rate_factor: float
+    max_rollbacks: int
+
+
 class TrainingPlan(Frozen):
-    """Every number the loop needs. Steps, not epochs, are what runs: epochs were resolved into steps."""
+    """Every number the loop needs. Steps, not epochs, are what runs: epochs were resolved into steps.
+
+    `stability` None: a loss that is not finite ends the run. `ema_decay` 0: no average of the weights is kept. The
+    anatomy of the gradients is looked at every `watch_every` steps (0: never). Beside the last `keep_last` checkpoints and
+    the best one, every `keep_every`-th step's is kept (0: none). `packing`: rows are cut from one stream of tokens, or
+    hold whole samples that do not see each other.
+    """
 
     num_steps: int
     steps_per_epoch: int
@@ -225,6 +268,11 @@ class TrainingPlan(Frozen):
     early_stopping: EarlyStopping
     sample_prompts: tuple[str, ...]
     sample_tokens: int
+    stability: Stability | None = added(None)
+    ema_decay: float = added(0.0)
+    watch_every: int = added(0)
+    keep_every: int = added(0)
+    packing: Literal["stream", "samples"] = added("stream")
 
 
 class Compute(Frozen):
@@ -254,6 +302,16 @@ class Budgets(Frozen):
     training_peak_bytes: int | None
 
 
+class Start(Frozen):
+    """Where a run begins, other than at random weights. `source` is the id of a Checkpoint.
+
+    `continue`: with everything the checkpoint holds, at its step. `weights`: with its weights alone, at step 0.
+    """
+
+    source: Digest
+    mode: Literal["continue", "weights"]
+
+
 class Plan(Record):
     """A manifest with nothing left open. The same plan on the same class of machine gives the same weights.
 
@@ -269,6 +327,11 @@ class Plan(Record):
     training: TrainingPlan
     compute: Compute
     budgets: Budgets
+    start: Start | None = added(None)
+
+    def parents(self) -> dict[str, str]:
+        """The token set, and what the run starts from, if that is another run's checkpoint."""
+        return super().parents() | ({"start": self.start.source} if self.start else {})
 
 
 # ── run ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -352,9 +415,62 @@ class Outcome(Record):
     error: str | None = None
 
 
+class Change(Frozen):
+    """Something that is not as it was when the run began. `exact` False: results may differ from here on."""
+
+    name: str
+    before: str
+    now: str
+    exact: bool
+
+
+class Drift(Record):
+    """A run went on at `step` although something had changed that can change its results, because a person allowed it."""
+
+    kind: Literal["drift"] = "drift"
+    parent_fields: ClassVar[tuple[str, ...]] = ("run",)
+    run: Digest
+    step: int
+    at: str
+    changes: tuple[Change, ...]
+
+
+class Interval(Frozen):
+    """The steps after the checkpoint of `first_step`, up to and with the one of `last_step`."""
+
+    first_step: int
+    last_step: int
+
+
+class Difference(Frozen):
+    """The first tensor, by name, of the first checkpoint that came out differently."""
+
+    step: int
+    tensor: str
+
+
+class Verdict(Record):
+    """What came of computing a run, or some of its intervals, again.
+
+    `share` is the part of the run's steps that was computed again. `environment` is the digest of the object that
+    describes where.
+    """
+
+    kind: Literal["verdict"] = "verdict"
+    parent_fields: ClassVar[tuple[str, ...]] = ("run",)
+    run: Digest
+    at: str
+    status: Literal["verified", "differs", "cannot-verify"]
+    intervals: tuple[Interval, ...]
+    share: float
+    difference: Difference | None
+    why: str
+    environment: Digest
+
+
 RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
-    for record_type in (DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome)
+    for record_type in (DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict)
 }
 
 

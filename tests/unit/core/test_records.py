@@ -12,11 +12,15 @@ from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.records import (
     RECORD_TYPES,
     Budgets,
+    Change,
     Check,
     Checkpoint,
     Compute,
     DatasetVersion,
+    Difference,
+    Drift,
     EarlyStopping,
+    Interval,
     Measure,
     ModelShape,
     Optimizer,
@@ -30,10 +34,13 @@ from trainwright.core.records import (
     SourceFile,
     SpecialTokens,
     SplitContent,
+    Stability,
+    Start,
     Tokenizer,
     TokenSet,
     TokenSplit,
     TrainingPlan,
+    Verdict,
     parse_record,
 )
 
@@ -118,8 +125,24 @@ REPORT = Report(
     samples=(Sample(prompt="Once", text=" upon"),),
 )
 OUTCOME = Outcome(run=A, status="completed", checkpoint=B, report=C)
+DRIFT = Drift(
+    run=A,
+    step=5,
+    at="2025-01-31T12:00:00.000+00:00",
+    changes=(Change(name="threads", before="2", now="4", exact=False),),
+)
+VERDICT = Verdict(
+    run=A,
+    at="2025-01-31T12:00:00.000+00:00",
+    status="differs",
+    intervals=(Interval(first_step=0, last_step=5),),
+    share=0.5,
+    difference=Difference(step=5, tensor="model.norm.weight"),
+    why="",
+    environment=B,
+)
 
-RECORDS = [DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME]
+RECORDS = [DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
     "tokenizer": "6b670ffa51f4e2791598a9e3c6aeeb865060ec8ecb32a2e5ae83802dfe8893dd",
@@ -129,6 +152,8 @@ GOLDEN = {
     "checkpoint": "ed0e21b2ae16ee96ba52c36cca445a867978dca61cc7e3b56da07afa8de23326",
     "report": "cffad29f987a400d2749a577d4669c7afb61f59d9723a81de5c0ff163679ee97",
     "outcome": "25447f2c52625ec99bfa0a0904879612e82fa89ec3296a9a08da6bc121a11797",
+    "drift": "e6b29522fc31ac98fe1c59145f4ca3e00698e3cf821d71aeef551b50e2d8bcb5",
+    "verdict": "93a5dd7123c379ff2b20913d77360f79cbf243bcfb9e260cbf8b886b6c6c8e48",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 
@@ -198,6 +223,16 @@ def test_copy_is_validated():
         PLAN.model_copy(update={"sede": 1})
 
 
+def test_field_that_was_added_changes_no_older_id():
+    document = PLAN.model_dump(mode="json")
+    assert "start" not in document
+    assert "stability" not in document["training"]
+    steady = Stability(outlier_sigmas=6, window=128, max_skips=3, rate_factor=0.5, max_rollbacks=2)
+    changed = PLAN.model_copy(update={"training": PLAN.training.model_copy(update={"stability": steady})})
+    assert changed.model_dump(mode="json")["training"]["stability"]["window"] == 128
+    assert parse_record(changed.model_dump(mode="json"), changed.id) == changed != PLAN
+
+
 # ── what a record refuses ─────────────────────────────────────────────────────────────────────────────────────────────
 @by_kind
 def test_record_does_not_change(record):
@@ -265,6 +300,8 @@ def test_every_record_names_its_parents():
     assert TOKENIZER.parents() == {"dataset": A}
     assert TOKEN_SET.parents() == {"dataset": A, "tokenizer": B}
     assert PLAN.parents() == {"token_set": A}
+    assert PLAN.model_copy(update={"start": Start(source=C, mode="weights")}).parents() == {"token_set": A, "start": C}
+    assert DRIFT.parents() == VERDICT.parents() == {"run": A}
     assert RUN.parents() == {"plan": A}
     assert CHECKPOINT.parents() == {"run": A}
     assert REPORT.parents() == {"checkpoint": A, "token_set": B}
