@@ -2,11 +2,16 @@
 
 import json
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from trainwright.cli.options import Json, WorkspacePath, make_table_console, print_json, workspace_root
+
+RunRef = Annotated[
+    str, typer.Argument(help="A run's id, or the beginning of it, or a ref such as stories@latest.", metavar="RUN")
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -58,7 +63,7 @@ def list_runs(
 
 @app.command("show")
 def show_run(
-    run: Annotated[str, typer.Argument(help="A run's id, or the beginning of it, or a ref such as stories@latest.")],
+    run: RunRef,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -71,6 +76,43 @@ def show_run(
         print_json(document)
         return
     sys.stdout.write(_render(document))
+
+
+@app.command("track")
+def track_run(
+    run: RunRef,
+    tracker: Annotated[
+        Literal["tensorboard", "wandb", "mlflow"], typer.Option("--tracker", help="Which one: tensorboard, wandb, mlflow.")
+    ],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where TensorBoard and W&B write.", show_default=False)
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Project (W&B) or experiment (MLflow).", show_default=False)
+    ] = None,
+    uri: Annotated[str | None, typer.Option("--uri", help="The server's address.", show_default=False)] = None,
+    workspace: WorkspacePath = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a tracker up to date with a run; what it has already is not written again."""
+    from trainwright.pipeline.track import track
+    from trainwright.store.workspace import open_workspace
+
+    given = {"folder": None if folder is None else str(folder), "project": project, "uri": uri}
+    changes = {key: value for key, value in given.items() if value is not None}
+    assignment, state = track(run, tracker, changes, open_workspace(workspace_root(workspace)))
+    if as_json:
+        print_json(
+            {
+                "run_dir": assignment.run_dir,
+                "tracker": tracker,
+                "num_events": state.num_events,
+                "step": state.step,
+                "where": state.where,
+            }
+        )
+        return
+    sys.stdout.write(f"{tracker} has all {state.num_events:,} events: {state.where}\n")
 
 
 def _render(document: dict[str, Any]) -> str:

@@ -178,7 +178,24 @@ def iter_events(path: Path) -> Iterator[Event]:
         for seq, line in enumerate(file):
             if not line.endswith(b"\n"):
                 return
-            yield _parse_line(path, seq, line)
+            yield parse_event(path, seq, line)
+
+
+def keep_latest(events: Iterable[Event]) -> list[Event]:
+    """The events that count in the end: where a rollback went back to a step, what lay after that step is left out.
+
+    What a run decided (skips, rollbacks) stays, as part of its story.
+    """
+    kept: list[Event] = []
+    for event in events:
+        if event["kind"] == "rollback":
+            kept = [earlier for earlier in kept if not _is_undone(earlier, event["to_step"])]
+        kept.append(event)
+    return kept
+
+
+def _is_undone(event: Event, to_step: int) -> bool:
+    return event["kind"] not in ("skip", "rollback") and event.get("step", 0) > to_step
 
 
 def render_event(event: Event) -> bytes:
@@ -248,7 +265,8 @@ def _without_numpy(value: Any) -> Any:
     return value
 
 
-def _parse_line(path: Path, seq: int, line: bytes) -> Event:
+def parse_event(path: Path, seq: int, line: bytes) -> Event:
+    """The event on a whole line, which must be the one numbered `seq`. Raises EventsDamaged, naming `path` and the line."""
     try:
         document = json.loads(line)
         found = document["seq"]
@@ -277,7 +295,7 @@ def _measure_kept(path: Path, keep: int | None) -> tuple[int, int]:
         for seq, line in enumerate(file):
             if seq == keep or not line.endswith(b"\n"):
                 break
-            _parse_line(path, seq, line)
+            parse_event(path, seq, line)
             num_events, num_bytes = seq + 1, num_bytes + len(line)
     if keep is not None and num_events < keep:
         raise EventsDamaged(
