@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from trainwright.cli.options import Json, WorkspacePath, make_table_console, print_json, workspace_root
+from trainwright.cli.options import Json, WorkspacePath, make_table_console, print_json, require_suffix, workspace_root
 
 RunRef = Annotated[
     str, typer.Argument(help="A run's id, or the beginning of it, or a ref such as stories@latest.", metavar="RUN")
@@ -64,18 +64,52 @@ def list_runs(
 @app.command("show")
 def show_run(
     run: RunRef,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw its curves.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Gradient norms, update ratios and histograms by layer.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Draw its curves into this .png file.", show_default=False)
+    ] = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
-    """Show one run: how it stands, its metrics, its plan, its checkpoints."""
-    from trainwright.pipeline.inspect import describe_run
+    """Show one run: how it stands, its metrics, its plan, its checkpoints; or its curves, or its layers."""
+    from trainwright.pipeline.inspect import describe_run, read_events
     from trainwright.store.workspace import open_workspace
 
-    document = describe_run(run, open_workspace(workspace_root(workspace)))
+    opened = open_workspace(workspace_root(workspace))
+    require_suffix(output, ".png")
+    events = read_events(run, opened) if plot or layers or output is not None else []
+    if output is not None:
+        from trainwright.watch.overlays import write_curves_png
+
+        write_curves_png(output, events)
     if as_json:
-        print_json(document)
-        return
-    sys.stdout.write(_render(document))
+        print_json(describe_run(run, opened) | _describe_views(events, plot=plot, layers=layers))
+    elif plot or layers:
+        _print_views(events, plot=plot, layers=layers)
+    elif output is None:
+        sys.stdout.write(_render(describe_run(run, opened)))
+    if output is not None and not as_json:
+        sys.stdout.write(f"{output}\n")
+
+
+def _describe_views(events: list[dict[str, Any]], *, plot: bool, layers: bool) -> dict[str, Any]:
+    from trainwright.watch.curves import build_charts, describe_layers
+
+    document: dict[str, Any] = {"curves": [chart.as_document() for chart in build_charts(events)]} if plot else {}
+    return document | ({"layers": describe_layers(events)} if layers else {})
+
+
+def _print_views(events: list[dict[str, Any]], *, plot: bool, layers: bool) -> None:
+    from trainwright.watch.views import render_charts, render_layers
+
+    console = make_table_console(100)
+    if plot:
+        console.print(render_charts(events, console))
+    if layers:
+        console.print(render_layers(events, console))
 
 
 @app.command("track")

@@ -13,7 +13,7 @@ from trainwright.store.checkpoints import list_checkpoints
 from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.watch.events import iter_events
+from trainwright.watch.events import Event, iter_events
 
 PAGE = 1000
 Status = Literal["running", "interrupted", "completed", "failed"]
@@ -133,6 +133,12 @@ def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
         "environment": folder.read_environment(),
         "checkpoints": checkpoints,
     }
+
+
+def read_events(ref: str, workspace: Workspace) -> list[Event]:
+    """Everything that a run said. Raises UnknownRef, AmbiguousRef, EventsDamaged."""
+    folder = workspace.find_run_folder(find_run(ref, workspace).id)
+    return list(iter_events(folder.events_path)) if folder.events_path.exists() else []
 
 
 def find_run(ref: str, workspace: Workspace) -> Run:
