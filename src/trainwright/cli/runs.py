@@ -1,5 +1,6 @@
 """`trainwright runs list` and `trainwright runs show`."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -77,6 +78,7 @@ def show_run(
     """Show one run: how it stands, its metrics, its plan, its checkpoints; or its curves, or its layers."""
     from trainwright.pipeline.inspect import describe_run, read_events
     from trainwright.store.workspace import open_workspace
+    from trainwright.watch.events import encode_nonfinite
 
     opened = open_workspace(workspace_root(workspace))
     require_suffix(output, ".png")
@@ -86,7 +88,8 @@ def show_run(
 
         write_curves_png(output, events)
     if as_json:
-        print_json(describe_run(run, opened) | _describe_views(events, plot=plot, layers=layers))
+        views = _describe_views(events, plot=plot, layers=layers)
+        print_json(describe_run(run, opened) | encode_nonfinite(views))
     elif plot or layers:
         _print_views(events, plot=plot, layers=layers)
     elif output is None:
@@ -110,6 +113,61 @@ def _print_views(events: list[dict[str, Any]], *, plot: bool, layers: bool) -> N
         console.print(render_charts(events, console))
     if layers:
         console.print(render_layers(events, console))
+
+
+@app.command("watch")
+def watch_run(run: RunRef, workspace: WorkspacePath = None, as_json: Json = False) -> None:
+    """Watch a run until it ends, from any terminal. Ctrl-C ends the watching alone."""
+    from trainwright.pipeline.inspect import find_run, follow, read_state
+    from trainwright.store.workspace import open_workspace
+    from trainwright.watch.events import encode_nonfinite
+    from trainwright.watch.live import LineViewer, LiveViewer
+    from trainwright.watch.progress import make_console
+
+    opened = open_workspace(workspace_root(workspace))
+    found = find_run(run, opened)
+    # Standard output is for the one document, where that is asked for.
+    console = make_console() if as_json else make_table_console(100)
+    with contextlib.ExitStack() as stack:
+        viewer = LineViewer(console)
+        if console.is_interactive:
+            viewer = stack.enter_context(LiveViewer(console, f"{found.name}: run {found.id[:12]}"))
+        with contextlib.suppress(KeyboardInterrupt):
+            follow(found, viewer, opened)
+    state = read_state(found, opened)
+    if as_json:
+        print_json(encode_nonfinite(state.as_document() | viewer.so_far.as_document()))
+        return
+    going_on = " and goes on" if state.status == "running" else ""
+    sys.stdout.write(f"run {found.id[:12]} is {state.status}{going_on}, at step {state.step:,} of {state.num_steps:,}\n")
+
+
+@app.command("compare")
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two runs or more, as ids or refs.", metavar="RUN RUN…")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write a .html page or a .png picture.", show_default=False)
+    ] = None,
+    workspace: WorkspacePath = None,
+    as_json: Json = False,
+) -> None:
+    """Lay runs over each other: curves, final metrics, and what was set differently."""
+    from trainwright.pipeline.compare import compare_runs
+    from trainwright.store.workspace import open_workspace
+    from trainwright.watch.comparison import render_comparison, write_comparison
+    from trainwright.watch.events import encode_nonfinite
+
+    require_suffix(output, ".html", ".png")
+    comparison = compare_runs(runs, open_workspace(workspace_root(workspace)))
+    if output is not None:
+        write_comparison(output, comparison)
+    if as_json:
+        print_json(encode_nonfinite(comparison.as_document()))
+        return
+    console = make_table_console(120)
+    console.print(render_comparison(comparison, console))
+    if output is not None:
+        sys.stdout.write(f"{output}\n")
 
 
 @app.command("track")

@@ -22,7 +22,7 @@ from trainwright.watch.plots import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
 WIDTH_IN, LOSS_HEIGHT_IN, HEIGHT_IN = 8.0, 3.6, 2.2
 MAX_LEGEND_COLUMNS = 4
@@ -52,17 +52,15 @@ def write_charts_png(path: Path, charts: Sequence[Chart]) -> None:
 
 
 def render_chart_svg(chart: Chart, name: str, width_in: float, height_in: float, legend_columns: int = 4) -> str:
-    """A chart as an `<svg>` element in the page's own colours; `name` keeps its ids apart from others'."""
-    return render_svg(draw_chart(chart, THEMED, width_in, height_in, legend_columns), name, chart.title)
+    """A chart as an `<svg>` element in the page's own colours, below a title that the page gives it.
 
-
-def draw_chart(
-    chart: Chart, palette: Palette, width_in: float, height_in: float, legend_columns: int = MAX_LEGEND_COLUMNS
-) -> "Figure":
-    """One chart as a figure of its own."""
-    figure = new_figure(width_in, height_in, palette)
-    fill_chart(figure.subplots(), chart, palette, legend_columns)
-    return figure
+    `name` keeps its ids apart from those of other figures on the page.
+    """
+    figure = new_figure(width_in, height_in, THEMED)
+    axes = figure.subplots()
+    fill_chart(axes, chart, THEMED, legend_columns)
+    axes.set_ylabel("")
+    return render_svg(figure, name, chart.title)
 
 
 def fill_chart(axes: "Axes", chart: Chart, palette: Palette, legend_columns: int = MAX_LEGEND_COLUMNS) -> None:
@@ -78,7 +76,14 @@ def fill_chart(axes: "Axes", chart: Chart, palette: Palette, legend_columns: int
         axes.plot(curve.steps, curve.values, color=palette.lines[index], linewidth=1.4, label=name, **style)  # type: ignore[arg-type]
     if chart.is_log and any(value > 0 for name in names for value in chart.curves[name].values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(_locate_decades())
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
     axes.minorticks_off()
     if len(names) > 1:
         add_legend(axes, palette, legend_columns)
+
+
+def _locate_decades() -> "LogLocator":
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(subs=(1.0, 2.0, 5.0), numticks=6)

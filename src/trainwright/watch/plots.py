@@ -5,6 +5,7 @@ placeholder colours that `render_svg` replaces by CSS variables, so one drawing 
 """
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -238,10 +239,12 @@ def smooth_curve(curve: Curve) -> Curve:
     Towards the start the window narrows from both sides, so that the steep fall there is not flattened; towards the end
     it loses its right side only, so that the line does not end in the noise of one step.
     """
-    half = round(SMOOTHING_SHARE * len(curve.values) / 2)
-    reaches = (min(half, index) for index in range(len(curve.values)))
-    windows = (curve.values[index - reach : index + reach + 1] for index, reach in enumerate(reaches))
-    return Curve(curve.steps, tuple(sum(window) / len(window) for window in windows))
+    num_values = len(curve.values)
+    half = round(SMOOTHING_SHARE * num_values / 2)
+    sums = list(itertools.accumulate(curve.values, initial=0.0))
+    reaches = (min(half, index) for index in range(num_values))
+    ends = ((index - reach, min(num_values, index + reach + 1)) for index, reach in enumerate(reaches))
+    return Curve(curve.steps, tuple((sums[stop] - sums[start]) / (stop - start) for start, stop in ends))
 
 
 def thin(curve: Curve, max_points: int = MAX_POINTS) -> Curve:

@@ -49,7 +49,8 @@ def render_report(
     columns in the order of the first candidate; None where the plan was pinned and nothing was measured. `report` None
     (a run that did not come to its validation) leaves the held-out numbers "not measured".
     """
-    page: str = _open_template().render(
+    page: str = open_template("report.html.j2").render(
+        style=read_style(),
         run=run,
         plan=plan,
         status=status,
@@ -73,7 +74,8 @@ def render_report(
     return page
 
 
-def _open_template() -> Any:
+def open_template(name: str) -> Any:
+    """A page's template with the filters that all pages share; every text put into it is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -84,8 +86,13 @@ def _open_template() -> Any:
         bytes=render_bytes,
         short=lambda digest: digest[:12],
     )
-    source = resources.files("trainwright.watch").joinpath("report.html.j2").read_text(encoding="utf-8")
+    source = resources.files("trainwright.watch").joinpath(name).read_text(encoding="utf-8")
     return environment.from_string(source)
+
+
+def read_style() -> str:
+    """The style sheet of all pages: light and dark, wide and narrow, and for paper."""
+    return resources.files("trainwright.watch").joinpath("page.css").read_text(encoding="utf-8")
 
 
 # ── numbers as text ───────────────────────────────────────────────────────────────────────────────────────────────────
