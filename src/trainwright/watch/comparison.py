@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainwright.core.durable import write_file
 from trainwright.watch.curves import Chart
-from trainwright.watch.events import Event, is_finite_number, keep_latest
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
 from trainwright.watch.overlays import render_chart_svg, write_charts_png
 from trainwright.watch.plots import Curve, read_curve, smooth_curve
 from trainwright.watch.report import open_template, read_style, render_label, render_number
@@ -106,7 +106,7 @@ class Comparison:
 
     def _curves(self, kind: str, key: str) -> dict[str, Curve]:
         return {
-            run.label: read_curve([event for event in keep_latest(run.events) if event["kind"] == kind], key)
+            run.label: read_curve([event for event in leave_out_undone(run.events) if event["kind"] == kind], key)
             for run in self.contestants
         }
 

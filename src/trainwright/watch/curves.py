@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainwright.watch.events import Event, is_finite_number, keep_latest
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
 from trainwright.watch.plots import Curve, read_curve, smooth_curve
 
 MAX_GROUPS = 6
@@ -30,7 +30,7 @@ class Chart:
 
 def build_charts(events: Iterable[Event]) -> list[Chart]:
     """Loss, learning rate and gradient norm; and by layer, where the run looked into its layers."""
-    events = keep_latest(events)
+    events = leave_out_undone(events)
     steps = [event for event in events if event["kind"] == "step"]
     train = read_curve(steps, "loss")
     loss = {
@@ -72,7 +72,7 @@ def pick_groups(names: Sequence[str], num_most: int = MAX_GROUPS) -> list[str]:
 
 def find_newest_anatomy(events: Iterable[Event]) -> Event | None:
     """The last look into the layers, or None where there was none."""
-    return next((event for event in reversed(keep_latest(events)) if event["kind"] == "anatomy"), None)
+    return next((event for event in reversed(leave_out_undone(events)) if event["kind"] == "anatomy"), None)
 
 
 def describe_layers(events: Iterable[Event]) -> dict[str, Any] | None:

@@ -181,21 +181,21 @@ def iter_events(path: Path) -> Iterator[Event]:
             yield parse_event(path, seq, line)
 
 
-def keep_latest(events: Iterable[Event]) -> list[Event]:
-    """The events that count in the end: where a rollback went back to a step, what lay after that step is left out.
+UNDONE_BY_ROLLBACK = frozenset({"step", "anatomy", "validation", "sample", "checkpoint", "early-stop"})
 
-    What a run decided (skips, rollbacks) stays, as part of its story.
+
+def leave_out_undone(events: Iterable[Event]) -> list[Event]:
+    """The events that still hold: without those of steps that a later rollback went back behind, and that came again.
+
+    Skips and rollbacks themselves stay: they happened.
     """
-    kept: list[Event] = []
+    standing: list[Event] = []
     for event in events:
         if event["kind"] == "rollback":
-            kept = [earlier for earlier in kept if not _is_undone(earlier, event["to_step"])]
-        kept.append(event)
-    return kept
-
-
-def _is_undone(event: Event, to_step: int) -> bool:
-    return event["kind"] not in ("skip", "rollback") and event.get("step", 0) > to_step
+            to_step = event["to_step"]
+            standing = [kept for kept in standing if kept["kind"] not in UNDONE_BY_ROLLBACK or kept["step"] <= to_step]
+        standing.append(event)
+    return standing
 
 
 def render_event(event: Event) -> bytes:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from trainwright.watch.curves import Chart, find_newest_anatomy
-from trainwright.watch.events import Event, is_finite_number, keep_latest
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
 from trainwright.watch.plots import read_curve, smooth_curve
 from trainwright.watch.progress import REDRAW_EVERY_S, ConsoleProgress, render_duration, strip_controls
 from trainwright.watch.views import describe_setback, draw_chart, render_layers
@@ -55,7 +55,7 @@ class RunSoFar:
             self.num_skips += 1
         elif kind == "rollback":
             self.num_rollbacks += 1
-            self.events = keep_latest(self.events)
+            self.events = leave_out_undone(self.events)
         elif kind == "run-finished":
             self.status = event["status"]
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from trainwright.core.durable import write_file
 from trainwright.core.records import Check, Frozen, Measure, Plan, Run
-from trainwright.watch.events import Event, encode_nonfinite, is_finite_number
+from trainwright.watch.events import Event, encode_nonfinite, is_finite_number, leave_out_undone
 
 OVERFITTING_GAP = 0.5
 """Nats by which the validation loss may lie above the training loss before the file says "overfitting"."""
@@ -48,7 +48,7 @@ def build_training_metrics(
     `metrics` are the held-out measurements of the finished model (a Report's); without them the last validation during
     training speaks for it. What was never measured is None. Numbers may be NaN here; `write_training_metrics` copes.
     """
-    events = list(events)
+    events = leave_out_undone(events)
     rows = build_epoch_history(events)
     return {
         "run_id": run.id,

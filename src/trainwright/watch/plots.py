@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright.core.durable import write_file
-from trainwright.watch.events import Event, is_finite_number, keep_latest
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,7 +168,7 @@ def _style(palette: Palette) -> dict[Any, Any]:
 
 def fill_loss(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
     """Training loss (light), the same smoothed, validation points, and a line where a loss was not finite."""
-    events = keep_latest(events)
+    events = leave_out_undone(events)
     steps = [event for event in events if event["kind"] == "step"]
     train = read_curve(steps, "loss")
     validation = read_curve([event for event in events if event["kind"] == "validation"], "val_loss")
@@ -183,9 +183,11 @@ def fill_loss(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
     if validation.steps:
         style: dict[str, Any] = {"marker": "o", "markersize": 4.0, "linewidth": 1.1}
         axes.plot(validation.steps, validation.values, color=palette.validation, label="validation", **style)
-    bad = [event["step"] for event in steps if not is_finite_number(event["loss"])]
-    for index, step in enumerate(bad[:100]):
-        axes.axvline(step, color=palette.bad, linewidth=0.8, label="not finite" if index == 0 else None)
+    not_finite = [event["step"] for event in steps if not is_finite_number(event["loss"])]
+    skipped = sorted({event["step"] for event in events if event["kind"] == "skip"})
+    for label, bad, dashes in (("not finite", not_finite, "-"), ("skipped", skipped, ":")):
+        for index, step in enumerate(bad[:100]):
+            axes.axvline(step, color=palette.bad, linewidth=0.8, linestyle=dashes, label=None if index else label)
     add_legend(axes, palette)
 
 
@@ -197,7 +199,7 @@ def add_legend(axes: "Axes", palette: Palette, num_columns: int = 4) -> None:
 
 
 def _fill_learning_rate(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
-    rate = thin(read_curve([event for event in keep_latest(events) if event["kind"] == "step"], "learning_rate"))
+    rate = thin(read_curve([event for event in leave_out_undone(events) if event["kind"] == "step"], "learning_rate"))
     dress(axes, palette, "learning rate")
     if not rate.steps:
         say_empty(axes, palette)

@@ -6,7 +6,8 @@ from importlib import resources
 from typing import Any
 
 from trainwright.core.records import Check, DatasetVersion, Frozen, Measure, Plan, Report, Run, Tokenizer, TokenSet
-from trainwright.watch.events import Event, is_finite_number
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
+from trainwright.watch.layers import build_layers
 from trainwright.watch.plots import draw_learning_rate, draw_loss_curve, render_svg
 from trainwright.watch.progress import render_duration
 
@@ -41,13 +42,15 @@ def render_report(
     lineage: str,
     choice: Mapping[str, Any] | None,
     commands: Sequence[Command],
+    attempts: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as one string of HTML; every text in it is escaped, for a sample may hold anything.
 
     `metrics` is what `build_training_metrics` made, `environment` what `read_environment` read, `lineage` a text tree.
     `choice` tells how the compute was chosen: {"why": text, "candidates": [{column: value, …, "chosen": bool}, …]}, the
     columns in the order of the first candidate; None where the plan was pinned and nothing was measured. `report` None
-    (a run that did not come to its validation) leaves the held-out numbers "not measured".
+    (a run that did not come to its validation) leaves the held-out numbers "not measured". `attempts` are the lines of
+    `attempts.jsonl`: who worked on the run from which step, and what was wrong with what was found.
     """
     page: str = open_template("report.html.j2").render(
         style=read_style(),
@@ -65,6 +68,9 @@ def render_report(
         phases=metrics["phases"],
         curves=_draw_curves(events),
         rates=_pick_rates(events),
+        layers=build_layers(events),
+        setbacks=[_build_setback(event) for event in events if event["kind"] in ("skip", "rollback")],
+        attempts=[_build_attempt(attempt) for attempt in attempts],
         facts=_build_plan_facts(plan),
         choice=None if choice is None else _build_choice(choice),
         environment=_build_environment(environment),
@@ -210,9 +216,29 @@ def _draw_curves(events: Sequence[Event]) -> dict[str, str]:
     }
 
 
+def _build_setback(event: Event) -> dict[str, Any]:
+    """A skip or a rollback as a row: at which step, what was done, why, and the numbers that it was judged by."""
+    if event["kind"] == "skip":
+        return {"step": event["step"], "what": "skipped", "why": event["reason"], "event": event}
+    factor = render_number(event["rate_factor"])
+    what = f"rolled back to step {event['to_step']:,}, rates × {factor} from there"
+    return {"step": event["step"], "what": what, "why": event["reason"], "event": event}
+
+
+def _build_attempt(attempt: Mapping[str, Any]) -> dict[str, str]:
+    """A line of `attempts.jsonl` as a row: when, and what happened."""
+    if "problem" in attempt:
+        return {"at": attempt["at"], "what": attempt["problem"], "why": attempt.get("why", ""), "verdict": "set aside"}
+    from_step = attempt.get("from_step")
+    begun = f"went on from step {from_step:,}" if from_step else "began"
+    changes = [f"{change['name']}: {change['before']} → {change['now']}" for change in attempt.get("changes", ())]
+    why = f"changed since then: {'; '.join(changes)}" if changes else ""
+    return {"at": attempt["at"], "what": begun, "why": why, "verdict": "resumed" if from_step else "started"}
+
+
 def _pick_rates(events: Sequence[Event]) -> list[Event]:
     """Evenly spaced steps for the learning-rate table, the first and the last among them."""
-    steps = [event for event in events if event["kind"] == "step"]
+    steps = [event for event in leave_out_undone(events) if event["kind"] == "step"]
     if len(steps) <= MAX_RATE_ROWS:
         return steps
     return [steps[round(index * (len(steps) - 1) / (MAX_RATE_ROWS - 1))] for index in range(MAX_RATE_ROWS)]

@@ -1,10 +1,11 @@
 """What `runs show` draws in a terminal: charts, and the layers with their histograms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from trainwright.watch.curves import Chart, build_charts, find_newest_anatomy, pick_groups, read_layer_curves
-from trainwright.watch.events import Event, is_finite_number, keep_latest
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
+from trainwright.watch.layers import find_common_octaves
 from trainwright.watch.plots import thin
 from trainwright.watch.progress import SPARK_BLOCKS, SPARK_LETTERS, render_sparkline
 from trainwright.watch.terminal import STYLES, Series, render_bars, render_chart
@@ -52,12 +53,12 @@ def render_layers(events: Iterable[Event], console: "Console") -> "RenderableTyp
     from rich.table import Table
     from rich.text import Text
 
-    events = keep_latest(events)
+    events = leave_out_undone(events)
     anatomy = find_newest_anatomy(events)
     if anatomy is None:
         return Text("This run did not look into its layers (train.watch_every is 0, or it came to no such step).")
     is_unicode = not console.options.ascii_only
-    first, last = _common_octaves(anatomy["groups"])
+    first, last = find_common_octaves(anatomy["groups"])
     table = Table(title=f"layers at step {anatomy['step']:,}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading, justify in (("weights", "left"), ("gradient norm", "right"), ("so far", "left"), ("weight norm", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -93,12 +94,6 @@ def describe_setback(event: Event) -> str:
         return f"step {event['step']:,} was skipped: {event['reason']}"
     factor = event["rate_factor"]
     return f"rolled back from step {event['step']:,} to {event['to_step']:,}: {event['reason']}; rates × {factor:g} from there"
-
-
-def _common_octaves(groups: Sequence[Event]) -> tuple[int, int]:
-    filled = [group for group in groups if group["octaves"]]
-    first = min((group["first_octave"] for group in filled), default=0)
-    return first, max((group["first_octave"] + len(group["octaves"]) for group in filled), default=0)
 
 
 def _spread_octaves(group: Event, first: int, last: int) -> list[float]:
