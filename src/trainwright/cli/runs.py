@@ -121,7 +121,7 @@ def watch_run(run: RunRef, workspace: WorkspacePath = None, as_json: Json = Fals
     from trainwright.pipeline.inspect import find_run, follow, read_state
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.events import encode_nonfinite
-    from trainwright.watch.live import LineViewer, LiveViewer
+    from trainwright.watch.live import LineViewer, LiveViewer, Viewer
     from trainwright.watch.progress import make_console
 
     opened = open_workspace(workspace_root(workspace))
@@ -129,7 +129,7 @@ def watch_run(run: RunRef, workspace: WorkspacePath = None, as_json: Json = Fals
     # Standard output is for the one document, where that is asked for.
     console = make_console() if as_json else make_table_console(100)
     with contextlib.ExitStack() as stack:
-        viewer = LineViewer(console)
+        viewer: Viewer = LineViewer(console)
         if console.is_interactive:
             viewer = stack.enter_context(LiveViewer(console, f"{found.name}: run {found.id[:12]}"))
         with contextlib.suppress(KeyboardInterrupt):
@@ -139,7 +139,9 @@ def watch_run(run: RunRef, workspace: WorkspacePath = None, as_json: Json = Fals
         print_json(encode_nonfinite(state.as_document() | viewer.so_far.as_document()))
         return
     going_on = " and goes on" if state.status == "running" else ""
-    sys.stdout.write(f"run {found.id[:12]} is {state.status}{going_on}, at step {state.step:,} of {state.num_steps:,}\n")
+    sys.stdout.write(
+        f"run {found.id[:12]} is {state.status}{going_on}, at step {state.step:,} of {state.num_steps:,}\n"
+    )
 
 
 @app.command("compare")
@@ -174,7 +176,8 @@ def compare(
 def track_run(
     run: RunRef,
     tracker: Annotated[
-        Literal["tensorboard", "wandb", "mlflow"], typer.Option("--tracker", help="Which one: tensorboard, wandb, mlflow.")
+        Literal["tensorboard", "wandb", "mlflow"],
+        typer.Option("--tracker", help="Which one: tensorboard, wandb, mlflow."),
     ],
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where TensorBoard and W&B write.", show_default=False)

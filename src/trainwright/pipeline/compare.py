@@ -130,8 +130,9 @@ def _compare_metrics(sides: Sequence[_Side], *, same_tokens: bool, same_text: bo
 def _list_notes(*, same_tokens: bool, same_text: bool) -> list[str]:
     notes = []
     if not same_tokens:
-        notes.append("The tokenizers differ: losses, perplexity and accuracy count other tokens; compare bits per byte.")
+        notes.append(
+            "The tokenizers differ: losses, perplexity and accuracy count other tokens; compare bits per byte."
+        )
     if not same_text:
         notes.append("The held-out texts differ: no held-out number of one run can be held against the other's.")
     return notes
-

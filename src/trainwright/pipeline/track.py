@@ -46,7 +46,9 @@ def read_assignments(folder: RunFolder) -> list[Assignment]:
     return [_assign(folder, tracker, watch) for tracker in dict.fromkeys(watch.trackers)]
 
 
-def track(ref: str, tracker: TrackerName, changes: dict[str, Any], workspace: Workspace) -> tuple[Assignment, FeedState]:
+def track(
+    ref: str, tracker: TrackerName, changes: dict[str, Any], workspace: Workspace
+) -> tuple[Assignment, FeedState]:
     """Bring a tracker up to date with a run; `changes` are settings that differ from those of the run.
 
     What the tracker has already is not written again. Raises TrackerFailed, RunBusy, RunDamaged, UnknownRef.

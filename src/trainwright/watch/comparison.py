@@ -59,7 +59,9 @@ class Metric:
     @property
     def best(self) -> int | None:
         """The place of the best value, where there is one and comparing means something."""
-        known = [(value, index) for index, value in enumerate(self.values) if value is not None and is_finite_number(value)]
+        known = [
+            (value, index) for index, value in enumerate(self.values) if value is not None and is_finite_number(value)
+        ]
         if self.why_not or self.name not in BETTER or len(known) < 2 or len({value for value, _ in known}) < 2:
             return None
         return (min if BETTER[self.name] == "lower" else max)(known)[1]
@@ -182,7 +184,10 @@ def _metrics_table(metrics: Sequence[Metric], labels: Sequence[str]) -> "Rendera
         table.add_column(label, justify="right", overflow="fold")
     table.add_column("", style="yellow")
     for metric in metrics:
-        cells = [Text(render_number(value), "bold green" if index == metric.best else "") for index, value in enumerate(metric.values)]
+        cells = [
+            Text(render_number(value), "bold green" if index == metric.best else "")
+            for index, value in enumerate(metric.values)
+        ]
         why_not = f"not comparable: {metric.why_not}" if metric.why_not else ""
         table.add_row(f"{render_label(metric.name)}, {metric.unit}", *cells, why_not)
     return table

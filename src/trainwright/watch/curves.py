@@ -78,4 +78,6 @@ def find_newest_anatomy(events: Iterable[Event]) -> Event | None:
 def describe_layers(events: Iterable[Event]) -> dict[str, Any] | None:
     """What `runs show --layers --json` says: the newest anatomy; None where the run did not look."""
     anatomy = find_newest_anatomy(events)
-    return None if anatomy is None else {"step": anatomy["step"], "groups": anatomy["groups"], "flags": anatomy["flags"]}
+    return (
+        None if anatomy is None else {"step": anatomy["step"], "groups": anatomy["groups"], "flags": anatomy["flags"]}
+    )

@@ -58,7 +58,9 @@ def _draw_histogram(group: Mapping[str, Any], first: int, last: int) -> str:
         height = round(max(1.0, count / largest * BAR_HEIGHT), 1) if count else 0
         left = (group["first_octave"] - first + index) * BAR_WIDTH
         place = f'x="{left + 1}" y="{BAR_HEIGHT - height}" width="{BAR_WIDTH - 2}" height="{height}"'
-        bars.append(f"<rect {place}><title>2^{group['first_octave'] + index}: {count:,}</title></rect>" if count else "")
+        bars.append(
+            f"<rect {place}><title>2^{group['first_octave'] + index}: {count:,}</title></rect>" if count else ""
+        )
     box = f"0 0 {max(1, last - first) * BAR_WIDTH} {BAR_HEIGHT}"
     label = f"histogram of gradients between 2^{first} and 2^{last}"
     return f'<svg class="bars" viewBox="{box}" preserveAspectRatio="none" role="img" aria-label="{label}">{"".join(bars)}</svg>'

@@ -26,6 +26,8 @@ FRAME_LINES = 22
 class Viewer(Protocol):
     """Someone who is shown a run while it is read."""
 
+    so_far: "RunSoFar"
+
     def take(self, events: list[Event]) -> None:
         """Show what came."""
 
@@ -69,11 +71,11 @@ class RunSoFar:
         if self.num_steps is None or len(steps) < 2:
             return None
         first, last = steps[0], steps[-1]
-        passed_s = last["timing"].get("elapsed_s", math.nan) - first["timing"].get("elapsed_s", math.nan)
+        passed_s: float = last["timing"].get("elapsed_s", math.nan) - first["timing"].get("elapsed_s", math.nan)
         num_done = last["step"] - first["step"]
         if not passed_s > 0 or num_done <= 0:  # a resume began the clock anew between the two
             return None
-        return passed_s / num_done * (self.num_steps - last["step"])
+        return float(passed_s / num_done * (self.num_steps - last["step"]))
 
     def as_document(self) -> dict[str, Any]:
         """The newest numbers, None where there is none yet."""

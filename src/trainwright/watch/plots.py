@@ -29,7 +29,7 @@ SMOOTHING_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours by role; `lines` are for curves that have no role but their names. `background` None leaves the figure transparent."""
+    """Colours by role; `lines` are for curves that only have names. `background` None leaves the figure transparent."""
 
     ink: str
     grid: str

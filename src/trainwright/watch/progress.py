@@ -150,7 +150,8 @@ class _Pace:
 class ConsoleProgress:
     """A sink that shows a run, and the voice of the pipeline's phases. A context manager: leaving it ends the display.
 
-    `quiet` says nothing at all; without `live` it is plain lines even on a terminal. `every_s` is the pause between two step lines in a log. `clock` is monotonic seconds.
+    `quiet` says nothing at all; without `live` it is plain lines even on a terminal. `every_s` is the pause between two
+    step lines in a log. `clock` is monotonic seconds.
     """
 
     def __init__(

@@ -140,7 +140,9 @@ class _Canvas:
         cells = (self._cells.get((row, column), (" ", "")) for column in range(self.width))
         for style, alike in itertools.groupby(cells, key=lambda cell: cell[1]):
             contents = (content for content, _ in alike)
-            text.append("".join(chr(0x2800 + dots) if isinstance(dots, int) else dots for dots in contents), style=style)
+            text.append(
+                "".join(chr(0x2800 + dots) if isinstance(dots, int) else dots for dots in contents), style=style
+            )
         return text
 
 

@@ -60,7 +60,12 @@ def render_layers(events: Iterable[Event], console: "Console") -> "RenderableTyp
     is_unicode = not console.options.ascii_only
     first, last = find_common_octaves(anatomy["groups"])
     table = Table(title=f"layers at step {anatomy['step']:,}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading, justify in (("weights", "left"), ("gradient norm", "right"), ("so far", "left"), ("weight norm", "right")):
+    for heading, justify in (
+        ("weights", "left"),
+        ("gradient norm", "right"),
+        ("so far", "left"),
+        ("weight norm", "right"),
+    ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     table.add_column("update/weight", justify="right")
     table.add_column(f"gradients, 2^{first} to 2^{last}", justify="left")

@@ -1,6 +1,6 @@
 """Feeding one tracker from a run's event stream, with a place in it that outlives the process.
 
-    python -m trainwright.watch.trackers ASSIGNMENT      (started by process.py; standard input is open while the run goes on)
+python -m trainwright.watch.trackers ASSIGNMENT      (started by process.py; standard input is open while the run goes on)
 """
 
 import fcntl

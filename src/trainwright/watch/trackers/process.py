@@ -1,8 +1,8 @@
 """Starting, watching and ending the processes of trackers. A run is never slowed by them and never fails for them.
 
-    with follow_run(assignments, screen.announce):
-        …                              # the run
-                                       # leaving waits a few seconds at most, and says what did not get through
+with follow_run(assignments, screen.announce):
+    …                              # the run
+                                   # leaving waits a few seconds at most, and says what did not get through
 """
 
 import contextlib

@@ -46,7 +46,9 @@ class TensorBoard:
     def greet(self, subject: Subject, at_s: float) -> None:
         """Begin a new file: the format's version, then the plan as text."""
         self._append(TensorBoardEvent(wall_time=at_s, file_version="brain.Event:2"))
-        self._append(TensorBoardEvent(wall_time=at_s, summary=Summary(value=[_text("plan", describe_plan(subject.plan))])))
+        self._append(
+            TensorBoardEvent(wall_time=at_s, summary=Summary(value=[_text("plan", describe_plan(subject.plan))]))
+        )
 
     def write(self, points: Sequence[Point]) -> None:
         """Append the points and bring them to the disk."""

@@ -48,6 +48,7 @@ class WeightsAndBiases:
 
 def open_tracker(subject: Subject, settings: TrackerSettings, mark: dict[str, Any] | None) -> WeightsAndBiases:
     """A W&B run of that id in the project; an earlier process's part of it is gone on with."""
+    server: dict[str, Any] = {} if settings.uri is None else {"base_url": settings.uri}
     run = wandb.init(
         project=settings.project,
         id=subject.run_id[:32],
@@ -57,7 +58,7 @@ def open_tracker(subject: Subject, settings: TrackerSettings, mark: dict[str, An
         mode=_read_mode(),
         resume="allow",
         settings=wandb.Settings(
-            **({} if settings.uri is None else {"base_url": settings.uri}),
+            **server,
             console="off",
             disable_code=True,
             disable_git=True,
