@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 
 # What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
-OPAQUE = {"plan", "curves", "groups", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
+OPAQUE = {
+    "plan",
+    "curves",
+    "groups",
+    "configuration",
+    "environment",
+    "choice",
+    "artefacts",
+    "final_metrics",
+    "phases",
+    "checks",
+}
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +188,11 @@ def test_keys_of_a_commands_json_are_documented(page, guide_folder, print_json, 
     rows = rows_of(section_of(page, "What `--json` prints"))
     document = print_json(JSON_COMMANDS[row])
     documented = words_of(" ".join(rows[row]))
-    for first, other in (("`runs show`", "`runs list`"), ("`runs watch`", "`runs list`"), ("`runs show --", "`runs show`")):
+    for first, other in (
+        ("`runs show`", "`runs list`"),
+        ("`runs watch`", "`runs list`"),
+        ("`runs show --", "`runs show`"),
+    ):
         if row.startswith(first):
             documented |= words_of(" ".join(rows[other]) + " ".join(rows["`runs list`"]))
     keys = set(keys_of(document))

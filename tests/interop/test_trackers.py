@@ -22,7 +22,10 @@ from trainwright.watch.trackers.points import build_points
 
 pytestmark = pytest.mark.slow
 
-CORPUS = "".join(f"The {who} saw {what} and the moon.\n" for who in ("cat", "dog", "fox", "king") for what in "abcdefgh") * 20
+CORPUS = (
+    "".join(f"The {who} saw {what} and the moon.\n" for who in ("cat", "dog", "fox", "king") for what in "abcdefgh")
+    * 20
+)
 
 SETTINGS = (
     "run", "--framework=reference", "--corpus=text.txt", "--batch-size=4", "--max-seq-length=32", "name=small",
@@ -38,7 +41,9 @@ class Person:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         sources = Path(door.__file__).parents[2]
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRAINWRIGHT", "MLFLOW", "WANDB"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TRAINWRIGHT", "MLFLOW", "WANDB"))
+        }
         self.environment = kept | {"PYTHONPATH": str(sources), "OMP_NUM_THREADS": "1"}
 
     def type(self, *words: str, expect: int = 0) -> dict[str, Any]:
@@ -85,7 +90,16 @@ def make_eventful(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if event["step"] == 2:
             group = {"name": "layer 0", "gradient_norm": 0.5, "weight_norm": 2.0, "update_ratio": None}
             group |= {"first_octave": -4, "octaves": [1, 5, 2]}
-            told.append({"kind": "anatomy", "step": 2, "groups": [group], "weights": [], "flags": ["vanishing layer 0"], **timing})
+            told.append(
+                {
+                    "kind": "anatomy",
+                    "step": 2,
+                    "groups": [group],
+                    "weights": [],
+                    "flags": ["vanishing layer 0"],
+                    **timing,
+                }
+            )
         if event["step"] == 5:
             told.append({"kind": "skip", "step": 6, "reason": "loss", "loss": float("nan"), **timing})
             facts = {"to_step": 4, "reason": "skips", "num_rollbacks": 1, "rate_factor": 0.5, "barred_steps": [6]}
@@ -102,7 +116,15 @@ def person(trained, tmp_path) -> Person:
 
 def run_interrupted_and_resumed(person: Person, *settings: str) -> None:
     """A run that is killed with its trackers at work, and resumed: ten steps in the end."""
-    command = [sys.executable, "-m", "trainwright", *SETTINGS, "train.steps=400", "train.checkpoint_every=50", *settings]
+    command = [
+        sys.executable,
+        "-m",
+        "trainwright",
+        *SETTINGS,
+        "train.steps=400",
+        "train.checkpoint_every=50",
+        *settings,
+    ]
     child = subprocess.Popen(command, cwd=person.folder, env=person.environment, stderr=subprocess.DEVNULL)
     stream = person.folder / ".trainwright" / "runs"
     while not any(b'"step":60,' in path.read_bytes() for path in stream.glob("*/events.jsonl")):
@@ -124,7 +146,11 @@ def read_board(folder: Path) -> Any:
 def test_tensorboard_reads_what_was_written(person):
     answer = person.type("runs", "track", "small@latest", "--tracker=tensorboard")
     board = read_board(Path(answer["where"]))
-    told = {event["step"]: event["loss"] for event in iter_events(person.run_folder / "events.jsonl") if event["kind"] == "step"}
+    told = {
+        event["step"]: event["loss"]
+        for event in iter_events(person.run_folder / "events.jsonl")
+        if event["kind"] == "step"
+    }
     scalars = board.Scalars("train/loss")
     # What the rollback undid is gone, and what came instead is there.
     assert [scalar.step for scalar in scalars] == list(range(1, 11))

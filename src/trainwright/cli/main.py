@@ -23,7 +23,7 @@ VERBS = {
     "run": "Text to a trained, validated, reported model, in one command.",
     "plan": "Settle every number of a run and print it, without training.",
     "resume": "Go on with an interrupted run, exactly where it stood.",
-    "runs": "List runs, or show one.",
+    "runs": "List runs; show, watch, compare or track them.",
     "generate": "Let a trained model write.",
     "lineage": "Show what a record came from and what came of it.",
     "export": "Write a model as a folder that other tools open.",

@@ -1,4 +1,4 @@
-"""`trainwright runs list` and `trainwright runs show`."""
+"""`trainwright runs`: list, show, watch, compare, track."""
 
 import contextlib
 import json

@@ -112,7 +112,11 @@ def _open_stderr() -> TextIO:
     """Standard error through a stream of our own: a thread that is stuck in `sys.stderr` would hold its lock for good."""
     try:
         descriptor = os.dup(sys.stderr.fileno())
-    except (AttributeError, OSError, io.UnsupportedOperation):  # there is none, or it was replaced by something in memory
+    except (
+        AttributeError,
+        OSError,
+        io.UnsupportedOperation,
+    ):  # there is none, or it was replaced by something in memory
         return sys.stderr
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     return open(descriptor, "w", buffering=1, encoding=encoding, errors="backslashreplace")  # noqa: PTH123

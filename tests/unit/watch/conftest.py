@@ -78,10 +78,23 @@ def build_anatomy(step: int, scale: float = 1.0, flags: tuple[str, ...] = ()) ->
             "first_octave": first,
             "octaves": [1, 10, 100, 10],
         }
-        for name, norm, first in (("embedding", 2.0, -9), ("layer 0", 1.0, -10), ("layer 1", 0.5, -11), ("norm", 0.1, -14))
+        for name, norm, first in (
+            ("embedding", 2.0, -9),
+            ("layer 0", 1.0, -10),
+            ("layer 1", 0.5, -11),
+            ("norm", 0.1, -14),
+        )
     ]
     timing = {"at": AT, "rss_bytes": 1, "peak_rss_bytes": 2}
-    return {"seq": 0, "kind": "anatomy", "step": step, "groups": groups, "weights": [], "flags": list(flags), "timing": timing}
+    return {
+        "seq": 0,
+        "kind": "anatomy",
+        "step": step,
+        "groups": groups,
+        "weights": [],
+        "flags": list(flags),
+        "timing": timing,
+    }
 
 
 def build_skip(step: int) -> dict[str, Any]:
@@ -90,7 +103,14 @@ def build_skip(step: int) -> dict[str, Any]:
 
 
 def build_rollback(step: int, to_step: int) -> dict[str, Any]:
-    facts = {"step": step, "to_step": to_step, "reason": "3 skips", "num_rollbacks": 1, "rate_factor": 0.5, "barred_steps": []}
+    facts = {
+        "step": step,
+        "to_step": to_step,
+        "reason": "3 skips",
+        "num_rollbacks": 1,
+        "rate_factor": 0.5,
+        "barred_steps": [],
+    }
     return {"seq": 0, "kind": "rollback", **facts, "timing": {"at": AT}}
 
 

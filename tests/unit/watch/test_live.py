@@ -49,7 +49,15 @@ def test_document_has_the_newest_numbers_and_none_where_there_is_none(events):
 def test_display_shows_progress_numbers_curve_layers_and_sample(console, eventful):
     console.print(render_run(so_far_of(eventful[:-1]), "stories: run abc", console))
     text = console.file.getvalue()
-    for part in ("stories: run abc", "step 60/60", "val loss", "loss, nats per token", "layer 0", "there was a fox", "skipped"):
+    for part in (
+        "stories: run abc",
+        "step 60/60",
+        "val loss",
+        "loss, nats per token",
+        "layer 0",
+        "there was a fox",
+        "skipped",
+    ):
         assert part in text
     assert len(text.splitlines()) <= console.height
 
