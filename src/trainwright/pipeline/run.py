@@ -7,6 +7,7 @@ from typing import Any
 from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, ValidationFailed
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
+from trainwright.pipeline.drift import require_known_names
 from trainwright.pipeline.execute import begin_run, execute, record_failure
 from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
@@ -36,6 +37,7 @@ class Options:
     skip_tokenizer: bool = False
     resume: bool = False
     retrain: bool = False
+    allow_drift: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Finished:
 
 def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
     """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
+    require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     prepared = prepare(
         manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
@@ -69,6 +72,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
 
 def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
     """Go on with a run that did not end; without an id, with the newest one in the workspace."""
+    require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     if run_id is None:
         unfinished = find_unfinished(workspace)
@@ -115,7 +119,7 @@ def _fulfil(
         finished = _reuse(prepared, folder, run, end, workspace, journal)
     else:
         with folder.lock():
-            finished = _finish(prepared, folder, run, workspace, journal, sinks)
+            finished = _finish(prepared, folder, run, workspace, journal, sinks, options)
     if options.output_dir is not None:
         path, _ = read_best(folder, finished.checkpoint.step)
         finished.artefacts.update(
@@ -125,11 +129,17 @@ def _fulfil(
 
 
 def _finish(
-    prepared: Prepared, folder: RunFolder, run: Run, workspace: Workspace, journal: Journal, sinks: list[Sink]
+    prepared: Prepared,
+    folder: RunFolder,
+    run: Run,
+    workspace: Workspace,
+    journal: Journal,
+    sinks: list[Sink],
+    options: Options,
 ) -> Finished:
     """Execute, validate, publish, as the one process that writes this run."""
     try:
-        trained = execute(prepared, folder, workspace, journal, sinks)
+        trained = execute(prepared, folder, workspace, journal, sinks, options.allow_drift)
     except NonFiniteLoss as error:
         record_failure(run, error, workspace)
         raise
