@@ -136,5 +136,7 @@ def _name_facts(environment: Mapping[str, Any], plan: Plan) -> dict[str, str]:
         facts["threads"] = f"{min(plan.compute.num_threads, cpu['num_usable'])} of {plan.compute.num_threads}"
     if plan.compute.device != "cpu" and environment["gpu"]["name"]:
         facts["device"] = environment["gpu"]["name"]
-    packages = {name: version or NOT_THERE for name, version in environment["packages"].items() if name != "trainwright"}
+    packages = {
+        name: version or NOT_THERE for name, version in environment["packages"].items() if name != "trainwright"
+    }
     return {**facts, **packages, **environment["variables"]}

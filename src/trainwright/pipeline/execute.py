@@ -7,10 +7,10 @@ from typing import Any
 
 from trainwright.backends.catalogue import open_backend
 from trainwright.backends.protocol import Model, Trainer
-from trainwright.core.errors import Interrupted, TrainwrightError
+from trainwright.core.errors import Interrupted, PlanMismatch, TrainwrightError
 from trainwright.core.records import Measure, Outcome, Plan, Run, TokenSet
 from trainwright.core.seeds import derive_seed
-from trainwright.core.state import Position
+from trainwright.core.state import Position, TrainingState
 from trainwright.evaluate.generation import Decoding, iter_generated
 from trainwright.evaluate.held_out import Likelihood, measure_likelihood
 from trainwright.pipeline.drift import keep_environment, read_run_environment
@@ -83,7 +83,7 @@ def execute(
                     events.emit("run-started", _describe_start(plan, start))
                 with _open_writer(prepared, folder, workspace, events) as writer:
                     if standing.state is not None:
-                        trainer.load_state(standing.state)
+                        _load(trainer, standing.state)
                         # Handed over again, so that whatever a killed process left undone behind it is done.
                         writer.save(standing.state, start)
                         writer.wait()
@@ -146,9 +146,18 @@ def _training_peak(memory: PeakMemory, start: Position, end: Position) -> Measur
     return Measure(value=max(0, memory.peak_bytes - memory.baseline_bytes), unit="bytes")
 
 
-def _open_writer(
-    prepared: Prepared, folder: RunFolder, workspace: Workspace, events: EventLog
-) -> CheckpointWriter:
+def _load(trainer: Trainer, state: TrainingState) -> None:
+    try:
+        trainer.load_state(state)
+    except ValueError as error:
+        raise PlanMismatch(
+            "The checkpoint's arrays are not those that the plan needs.",
+            why=f"{error}.",
+            next_step="Go on with the plan that wrote it, or with changes that leave model and optimizer as they are.",
+        ) from error
+
+
+def _open_writer(prepared: Prepared, folder: RunFolder, workspace: Workspace, events: EventLog) -> CheckpointWriter:
     return CheckpointWriter(
         folder.checkpoints_path,
         run_id=folder.read_run().id,

@@ -66,8 +66,8 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     prepared = prepare(
         manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
     )
-    folder = _folder_to_use(prepared, manifest, workspace, journal, options)
-    return _fulfil(prepared, folder, workspace, journal, sinks, options)
+    folder = choose_folder(prepared, manifest.name or _name_of(manifest.data.corpus), workspace, journal, options)
+    return fulfil(prepared, folder, workspace, journal, sinks, options)
 
 
 def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
@@ -83,12 +83,10 @@ def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: li
             )
         run_id = unfinished[0].id
     folder = workspace.find_run_folder(run_id)
-    return _fulfil(load_prepared(workspace, folder.read_plan()), folder, workspace, journal, sinks, options)
+    return fulfil(load_prepared(workspace, folder.read_plan()), folder, workspace, journal, sinks, options)
 
 
-def _folder_to_use(
-    prepared: Prepared, manifest: Manifest, workspace: Workspace, journal: Journal, options: Options
-) -> RunFolder:
+def choose_folder(prepared: Prepared, name: str, workspace: Workspace, journal: Journal, options: Options) -> RunFolder:
     """The run to work in: the one that fulfilled this plan, the newest unfinished one, or a new one."""
     runs = find_runs(workspace, plan_id=prepared.plan.id)
     unfinished = find_unfinished(workspace, prepared.plan.id)
@@ -104,12 +102,12 @@ def _folder_to_use(
         journal.screen.announce(
             f"an unfinished run of this plan is there ({unfinished[0].id[:12]}); --resume would go on with it"
         )
-    folder = begin_run(prepared, manifest.name or _name_of(manifest.data.corpus), workspace)
+    folder = begin_run(prepared, name, workspace)
     write_choice(folder, prepared)
     return folder
 
 
-def _fulfil(
+def fulfil(
     prepared: Prepared, folder: RunFolder, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options
 ) -> Finished:
     """Train what is left, validate, publish; raises what the checks found only after everything is written."""
