@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from trainwright.cli.manifest_options import parse_duration
 from trainwright.core.errors import InvalidValue, ManifestNotFound, ManifestUnreadable, OutOfRange, UnknownKey
-from trainwright.core.manifest import list_override_keys, Manifest, iter_manifest_keys, parse_manifest
+from trainwright.core.manifest import Manifest, iter_manifest_keys, list_override_keys, parse_manifest
 from trainwright.core.presets import PRESETS
 
 
