@@ -144,7 +144,9 @@ def count_equal(backend: str, arguments: argparse.Namespace) -> bool:
                 print(f"  {backend}: trial {num_trials} differs in {', '.join(different)}", flush=True)
             shutil.rmtree(root)
     stages = ", ".join(f"{count} {stage}" for stage, count in where.most_common())
-    print(f"{backend}: {num_equal} of {num_kills} kills ended in the equal run ({num_trials} runs; {stages})", flush=True)
+    print(
+        f"{backend}: {num_equal} of {num_kills} kills ended in the equal run ({num_trials} runs; {stages})", flush=True
+    )
     return num_equal == num_kills
 
 
