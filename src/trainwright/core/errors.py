@@ -17,7 +17,7 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, EnvironmentDrift
+    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   └── BudgetExceeded, ValidationFailed
@@ -346,7 +346,7 @@ class UnsupportedPlan(TrainingError):
     name, http_status = "unsupported-plan", 422
 
 
-class EnvironmentDrift(TrainingError):
+class Drift(TrainingError):
     """Something that can change the run's results is not as it was; each is named, and can be allowed by name."""
 
     name, http_status = "drift", 409

@@ -49,7 +49,7 @@ def take_over(
 ) -> Standing:
     """Find out where the run stands, and put on record that this process goes on with it.
 
-    Raises EnvironmentDrift where something that can change its results did change and is not `allowed`; NoGoodCheckpoint;
+    Raises Drift where something that can change its results did change and is not `allowed`; NoGoodCheckpoint;
     TokenizerMismatch.
     """
     run, plan = folder.read_run(), prepared.plan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainwright.core.errors import EnvironmentDrift, InvalidValue
+from trainwright.core.errors import Drift, InvalidValue
 from trainwright.core.records import Budgets, Change, Compute, Plan, Run
 from trainwright.pipeline.drift import (
     PACKAGES,
@@ -120,7 +120,7 @@ def test_every_refused_change_is_named_with_what_would_allow_it():
         Change(name=name, before="old", now="new", exact=exact)
         for name, exact in (("cpu", False), ("numpy", False), ("python", True))
     ]
-    with pytest.raises(EnvironmentDrift) as caught:
+    with pytest.raises(Drift) as caught:
         require_allowed(changes, ["cpu"], run)
     assert "numpy changed" in caught.value.message
     assert "python" not in caught.value.message + caught.value.why
