@@ -529,7 +529,7 @@ def test_anatomy_says_what_an_update_did(backend, optimizer):
     norm = trainer.compute_gradients([random_batch()], 0).norm
     anatomy = trainer.apply_watched_update(RATES)
     before, after = moved_weights(), trainer.read_state().weights
-    assert set(anatomy) == set(weight_shapes(SHAPE))
+    assert list(anatomy) == list(weight_shapes(SHAPE))
     for name, found in anatomy.items():
         assert found.weight_norm == pytest.approx(np.linalg.norm(before[name]), rel=1e-5)
         assert found.update_norm == pytest.approx(np.linalg.norm(after[name] - before[name]), rel=1e-4)

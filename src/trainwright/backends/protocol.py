@@ -132,7 +132,7 @@ class Trainer(Model, Protocol):
         """Clip to the optimizer's `clip_norm` and update the weights from the last gradients."""
 
     def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
-        """`apply_update`, bit for bit, and what it did to each of the weights that are trained, by standard name.
+        """`apply_update`, bit for bit, and what it did to each of the weights that are trained, in `weight_names` order.
 
         It costs some passes over the weights: asked for now and then, never in every step.
         """

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainwright.backends.initial import RAW, averaging_decay, check_weights
+from trainwright.backends.initial import RAW, averaging_decay, check_weights, weight_names
 from trainwright.backends.protocol import (
     LOWEST_OCTAVE,
     NUM_OCTAVES,
@@ -216,9 +216,10 @@ class TorchTrainer(TorchModel):
         self.apply_update(rates)
         changes = {name: tensor.sub_(self._trained[name]) for name, tensor in before.items()}
         update_norms = measure_norms(split_packed(changes, self._shape))
+        counts = dict(zip(parts, octaves, strict=True))
         return {
-            name: WeightAnatomy(gradient_norms[name], weight_norms[name], update_norms[name], tuple(counts))
-            for name, counts in zip(parts, octaves, strict=True)
+            name: WeightAnatomy(gradient_norms[name], weight_norms[name], update_norms[name], tuple(counts[name]))
+            for name in weight_names(self._shape)
         }
 
     def read_state(self) -> TrainingState:
