@@ -38,6 +38,7 @@ from trainwright.train.stability import (
 from trainwright.train.telling import EventWriter, HeldOut, Teller
 from trainwright.train.timing import Clock
 
+
 @dataclass(frozen=True)
 class Surroundings:
     """Whom the loop asks for what it does not know how to do itself.

@@ -155,7 +155,7 @@ def test_early_explosion_is_only_clipped(build_world, faults):
 
 
 def test_repeated_nan_rolls_back_to_the_scheduled_checkpoint(build_world, faults, require_same_state):
-    world = build_world({step: faults["nan gradient"] for step in (13, 15, 16)})
+    world = build_world(dict.fromkeys((13, 15, 16), faults["nan gradient"]))
     world.go()
     assert world.facts("rollback") == [
         {
@@ -173,7 +173,7 @@ def test_repeated_nan_rolls_back_to_the_scheduled_checkpoint(build_world, faults
 
 
 def test_rollback_before_the_first_checkpoint_goes_to_the_start(build_world, faults, require_same_state):
-    world = build_world({step: faults["nan loss"] for step in (1, 2, 3)})
+    world = build_world(dict.fromkeys((1, 2, 3), faults["nan loss"]))
     start = world.trainer.read_state()
     world.go()
     assert world.facts("rollback")[0]["to_step"] == 0
@@ -182,7 +182,7 @@ def test_rollback_before_the_first_checkpoint_goes_to_the_start(build_world, fau
 
 
 def test_nan_without_end_stops_in_bounded_time(build_world, faults):
-    world = build_world({step: faults["nan loss"] for step in range(9, 25)})
+    world = build_world(dict.fromkeys(range(9, 25), faults["nan loss"]))
     with pytest.raises(TrainingUnstable):
         world.go()
     assert [facts["num_rollbacks"] for facts in world.facts("rollback")] == [1, 2]
@@ -262,7 +262,7 @@ def test_stopped_anywhere_and_resumed_it_climbs_the_same_ladder(
 
 
 def test_checkpoint_of_an_interruption_is_never_where_a_rollback_goes(build_world, faults):
-    world = build_world({step: faults["nan loss"] for step in (10, 12, 14)}, checkpoint_every=100, validate_every=100)
+    world = build_world(dict.fromkeys((10, 12, 14), faults["nan loss"]), checkpoint_every=100, validate_every=100)
     world.stop_after = 11
     assert world.go().interrupted
     assert set(world.checkpoints) == {11}
