@@ -11,6 +11,7 @@ from trainwright.core.errors import CheckpointDamaged, Interrupted, TrainingUnst
 from trainwright.core.hashing import digest_bytes
 from trainwright.core.manifest import parse_manifest
 from trainwright.core.seeds import derive_seed
+from trainwright.evaluate.inference import InferenceCost
 from trainwright.pipeline.inspect import find_runs, outcome_of, read_state
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.run import Options, resume, run
@@ -27,6 +28,10 @@ SMALL = (
     "train.stability.window=8", "train.stability.max_skips=2", "train.stability.max_rollbacks=1",
     "budgets.latency_p95_ms=null",
 )  # fmt: skip
+
+
+COST = InferenceCost(latencies_s=(0.01,), tokens_per_s=100, rss_bytes=1, peak_rss_bytes=1, load_s=0.1)
+"""What using the model costs is measured elsewhere: it takes a process of its own."""
 
 
 class Faulty:
@@ -87,6 +92,7 @@ def train(open_named, corpus, monkeypatch):
     def go(name, wrong, overrides=(), stop_at=None, going_on=False):
         manifest = parse_manifest(None, [f"data.corpus={corpus}", *SMALL, *overrides])
         monkeypatch.setattr("trainwright.pipeline.execute.open_backend", lambda _: Faulty(wrong, manifest.seed))
+        monkeypatch.setattr("trainwright.pipeline.validate.measure_inference", lambda *_: COST)
         journal = Journal(ConsoleProgress(make_console(), quiet=True))
         sinks = [] if stop_at is None else [PressCtrlC(stop_at)]
         if going_on:
