@@ -38,7 +38,9 @@ def main() -> None:
     training = plan.training
     weights = build_initial_weights(plan.model, plan.seed, training.init_scale)
     trainer = open_backend(arguments.framework).open_trainer(plan.model, weights, plan.compute, training)
-    ids = np.random.default_rng(0).integers(plan.model.vocab_size, size=(training.batch_size, training.max_seq_length + 1))
+    ids = np.random.default_rng(0).integers(
+        plan.model.vocab_size, size=(training.batch_size, training.max_seq_length + 1)
+    )
     batch = Batch(np.ascontiguousarray(ids[:, :-1], np.int32), np.ascontiguousarray(ids[:, 1:], np.int32))
 
     with tempfile.TemporaryDirectory() as folder, EventLog.open(Path(folder) / "events.jsonl") as log:
@@ -69,7 +71,9 @@ def main() -> None:
     extra_s = statistics.median(watched - plain for plain, watched in turns)
     watching, telling = extra_s / training.watch_every / step_s, telling_s / step_s
     print(f"{plan.model.num_parameters:,} weights, {training.batch_size} x {training.max_seq_length} tokens a step")
-    print(f"a step {step_s * 1e3:.1f} ms; watched {extra_s * 1e3:+.1f} ms, every {training.watch_every} steps: {watching:.3%}")
+    print(
+        f"a step {step_s * 1e3:.1f} ms; watched {extra_s * 1e3:+.1f} ms, every {training.watch_every} steps: {watching:.3%}"
+    )
     print(f"judging and telling {telling_s * 1e3:.3f} ms in every step: {telling:.3%}")
     print(f"together {watching + telling:.3%} of a step's time")
 

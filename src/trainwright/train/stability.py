@@ -70,9 +70,7 @@ def _limit(values: Sequence[float], num_sigmas: float) -> float:
     return mean + num_sigmas * max(deviation, SMALLEST_DEVIATION * abs(mean))
 
 
-def remember_taken(
-    settings: Stability | None, steadiness: Steadiness, loss: float, gradient_norm: float
-) -> Steadiness:
+def remember_taken(settings: Stability | None, steadiness: Steadiness, loss: float, gradient_norm: float) -> Steadiness:
     """After a step that was taken."""
     if settings is None or not settings.outlier_sigmas:
         return steadiness

@@ -103,7 +103,9 @@ def train(open_named, corpus, monkeypatch):
 
 
 def read_told(folder):
-    events = ({key: value for key, value in event.items() if key != "timing"} for event in iter_events(folder.events_path))
+    events = (
+        {key: value for key, value in event.items() if key != "timing"} for event in iter_events(folder.events_path)
+    )
     return [repr(event) for event in events]  # by their text: a NaN is not equal to itself
 
 

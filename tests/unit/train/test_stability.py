@@ -186,7 +186,10 @@ def test_nan_without_end_stops_in_bounded_time(build_world, faults):
     with pytest.raises(TrainingUnstable):
         world.go()
     assert [facts["num_rollbacks"] for facts in world.facts("rollback")] == [1, 2]
-    assert [facts["to_step"] for facts in world.facts("rollback")] == [8, 12]  # 9 to 11 were passed over, and 12 is saved
+    assert [facts["to_step"] for facts in world.facts("rollback")] == [
+        8,
+        12,
+    ]  # 9 to 11 were passed over, and 12 is saved
     assert len(world.trainer.computed) < 24
 
 
@@ -278,7 +281,9 @@ class Killed(Exception):
 
 
 @given(deaths=st.lists(st.integers(1, 80), min_size=1, max_size=3), stops=st.lists(st.integers(1, 23), max_size=2))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], phases=[Phase.generate]
+)
 def test_killed_anywhere_it_climbs_the_same_ladder(build_world, faults, left_alone, require_same_state, deaths, stops):
     """A death may fall between any two things that leave a trace: an event, a save, either side of a rollback."""
     world = troubled(build_world, faults)

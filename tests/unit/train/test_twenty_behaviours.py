@@ -77,7 +77,9 @@ def test_forward_and_backward_together(build_world):
         trainer.compute_gradients(batches, 0)
         trainer.apply_update(RATES)
     loss = trainer.compute_gradients(batches, 0).loss
-    assert np.mean([trainer.score(batch).nll_BT.mean(dtype=np.float64) for batch in batches]) == pytest.approx(loss, rel=1e-5)
+    assert np.mean([trainer.score(batch).nll_BT.mean(dtype=np.float64) for batch in batches]) == pytest.approx(
+        loss, rel=1e-5
+    )
     trainer.apply_update(Rates(1e-4, 1e-4))
     assert trainer.compute_gradients(batches, 0).loss < loss
 

@@ -92,7 +92,9 @@ def test_limit_that_was_exceeded_is_said():
     assert describe_trouble(outlier) == "step 9 skipped: its loss is an outlier (loss 12.5, gradient 3, limit 3.25)"
 
 
-@pytest.mark.parametrize(("flags", "line"), [([], ""), (["vanishing layer 3"], "gradients at step 7: vanishing layer 3")])
+@pytest.mark.parametrize(
+    ("flags", "line"), [([], ""), (["vanishing layer 3"], "gradients at step 7: vanishing layer 3")]
+)
 def test_flags_of_the_gradients_are_said(flags, line):
     said = io.StringIO()
     progress = ConsoleProgress(make_console(said))
