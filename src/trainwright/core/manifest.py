@@ -121,10 +121,10 @@ class EarlyStoppingSection(Section):
 class StabilitySection(Section):
     """What is done about a step that goes wrong: skip it; after several, roll back; after several of those, stop.
 
-    `enabled: false` ends the run at the first loss that is not finite, and skips nothing. Six standard deviations over
-    128 steps let a sound run pass (its losses and norms spread over two or three) and catch a batch that explodes; eight
-    skips in a window are more than a few bad batches; half the rate is the usual remedy, and whatever two halvings do
-    not mend needs a person.
+    `enabled: false` ends the run at the first loss that is not finite, and skips nothing. The defaults: six standard
+    deviations over 128 steps are far outside what a sound run does, and far inside what an exploding batch does; eight
+    skips in a window are more than a few bad batches; half the rate is the usual remedy, and what two halvings do not
+    mend needs a person.
     """
 
     enabled: bool = True

@@ -86,7 +86,7 @@ def read_state(run: Run, workspace: Workspace) -> RunState:
     step, bits_per_byte = 0, None
     if folder.events_path.exists():
         for event in leave_out_undone(iter_events(folder.events_path)):
-            step = event.get("to_step", event.get("step", step))
+            step = event["to_step"] if event["kind"] == "rollback" else event.get("step", step)
             bits_per_byte = event.get("bits_per_byte", bits_per_byte)
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
     if isinstance(report, Report):

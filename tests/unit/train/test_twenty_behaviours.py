@@ -254,9 +254,8 @@ def test_metrics_aggregation(world, tmp_path):
     rows = build_epoch_history(iter_events(tmp_path / "events.jsonl"))
     losses = [facts["loss"] for facts in world.facts("step")]
     assert [row["step"] for row in rows] == [6, 12, 18, 24]
-    assert [row["train_loss"] for row in rows] == [
-        pytest.approx(np.mean(losses[first : first + 6])) for first in range(0, 24, 6)
-    ]
+    means = [pytest.approx(np.mean(losses[first : first + 6])) for first in range(0, 24, 6)]
+    assert [row["train_loss"] for row in rows] == means
 
 
 def test_progress_tracking(world):
