@@ -17,7 +17,7 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   └── BudgetExceeded, ValidationFailed
@@ -320,6 +320,12 @@ class NonFiniteLoss(TrainingError):
     """The loss or a gradient is NaN or infinite; the parameters were left as they were."""
 
     name = "non-finite-loss"
+
+
+class TrainingUnstable(TrainingError):
+    """Training went wrong again after its last rollback; the checkpoints are good."""
+
+    name = "training-unstable"
 
 
 class RunBusy(TrainingError):

@@ -16,7 +16,7 @@ from trainwright.evaluate.held_out import Likelihood, measure_likelihood
 from trainwright.pipeline.drift import keep_environment, read_run_environment
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
-from trainwright.pipeline.start import read_clock, read_first_weights, take_over
+from trainwright.pipeline.start import read_clock, read_first_state, read_first_weights, take_over
 from trainwright.store.checkpoint_writer import CheckpointWriter
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split
@@ -25,9 +25,10 @@ from trainwright.tokens.protocol import TextTokenizer
 from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.train.batches import BatchSource
 from trainwright.train.interruption import StopRequest, listen_for_stop
-from trainwright.train.loop import HeldOut, LoopResult, Surroundings, train
+from trainwright.train.loop import LoopResult, Surroundings, train
+from trainwright.train.telling import HeldOut
 from trainwright.watch.events import EventLog, Sink, iter_events
-from trainwright.watch.memory import PeakMemory
+from trainwright.watch.memory import PeakMemory, current_rss_bytes
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def execute(
                         # Handed over again, so that whatever a killed process left undone behind it is done.
                         writer.save(standing.state, start)
                         writer.wait()
-                    result = _train(prepared, workspace, trainer, events, writer, stop, start)
+                    result = _train(prepared, workspace, trainer, events, writer, stop, start, memory)
                 if not result.interrupted:
                     events.emit("run-finished", {"status": "completed", "step": result.position.step})
         if result.interrupted:
@@ -96,6 +97,7 @@ def execute(
                 why="A stop was asked for.",
                 next_step=f"trainwright resume {run.id[:12]}",
             )
+        phase.artefacts["run"] = run.id
         phase.detail = f"{result.position.step:,} steps{', stopped early' * result.stopped_early}"
     return Trained(folder, run, result.position, _training_peak(memory, start, result.position))
 
@@ -176,6 +178,7 @@ def _train(
     writer: CheckpointWriter,
     stop: StopRequest,
     position: Position,
+    memory: PeakMemory,
 ) -> LoopResult:
     plan = prepared.plan
     training = plan.training
@@ -197,12 +200,22 @@ def _train(
         writer.require_well()
         return stop.is_made
 
+    def read_scheduled(step: int) -> tuple[TrainingState, Position]:
+        # First of all: where this one is damaged, a resume must fall back to an older one and make it again.
+        writer.void_after(step)
+        if step == 0:
+            return read_first_state(plan, workspace), Position.start()
+        return writer.read(step)
+
     around = Surroundings(
         events=events,
         validate=validate,
         write_samples=lambda step: write_samples(trainer, tokenizer, prepared, derive_seed(plan.seed, "sample", step)),
         save=writer.save,
+        read_scheduled=read_scheduled,
         should_stop=should_stop,
+        read_memory=lambda: (current_rss_bytes(), memory.peak_bytes),
+        peak_flops_per_s=speed.peak_flops_per_s if (speed := prepared.choice and prepared.choice.speed) else None,
     )
     return train(plan, trainer, batches, around, position)
 
