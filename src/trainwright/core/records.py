@@ -488,6 +488,6 @@ def parse_record(document: dict[str, Any], expected_id: str | None = None) -> Re
         raise InternalError(
             f"The stored {record.kind} {expected_id[:12]} is not what its id says.",
             why=f"Its content has the digest {record.id[:12]}: it was changed after it was written.",
-            next_step="Restore the workspace's ledger from a copy.",
+            next_step="Make the ledger again from ledger.jsonl: trainwright store reindex",
         )
     return record
