@@ -443,10 +443,15 @@ class Interval(Frozen):
 
 
 class Difference(Frozen):
-    """The first tensor, by name, of the first checkpoint that came out differently."""
+    """The first checkpoint that is not what was recorded, and the first tensor in it, by name.
+
+    `computed`: computing the steps again gave something else. `stored`: it gave what was recorded, so the file was changed
+    after it was written. `events`: so was the event stream. `tensor` is empty where none can be named; the verdict says why.
+    """
 
     step: int
     tensor: str
+    cause: Literal["computed", "stored", "events"] = added("computed")
 
 
 class Verdict(Record):

@@ -126,11 +126,13 @@ def read_checkpoint(path: Path, *, expected: Checkpoint | None = None) -> Checkp
     return CheckpointContent(state, saved.position, record, saved.tokenizer_fingerprint)
 
 
-def build_checkpoint(*, run_id: str, fingerprint: str, state: TrainingState, position: Position) -> Checkpoint:
-    """The record that writing this state would give; nothing is written."""
+def render_checkpoint(
+    *, run_id: str, fingerprint: str, state: TrainingState, position: Position
+) -> tuple[Checkpoint, dict[str, bytes]]:
+    """What writing this state would give, record and files; nothing is written."""
     saved = SavedState(run=run_id, tokenizer_fingerprint=fingerprint, num_updates=state.num_updates, position=position)
     files = _render_files(state, saved)
-    return _build_record(run_id, position, {name: digest_bytes(data) for name, data in files.items()})
+    return _build_record(run_id, position, {name: digest_bytes(data) for name, data in files.items()}), files
 
 
 def read_record(path: Path) -> Checkpoint:

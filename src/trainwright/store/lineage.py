@@ -16,6 +16,7 @@ from trainwright.core.errors import (
 from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
+    Drift,
     Outcome,
     Plan,
     Record,
@@ -23,6 +24,7 @@ from trainwright.core.records import (
     Run,
     Tokenizer,
     TokenSet,
+    Verdict,
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
 from trainwright.store.ledger import Ledger
@@ -133,7 +135,7 @@ def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: s
         except InternalError as error:
             findings.append(Finding(found, "record", "record", "damaged", error.why))
         else:
-            findings.extend(_check_objects(objects, record))
+            findings.extend(check_objects(objects, record))
             if isinstance(record, Checkpoint):
                 findings.extend(_check_checkpoint(ledger, runs, record))
     return findings
@@ -180,6 +182,12 @@ def label_record(record: Record) -> str:
             return f"on {record.split}{measured}"
         case Outcome():
             return record.status
+        case Verdict():
+            where = f", step {record.difference.step:,}" if record.difference else ""
+            return f"{record.status}{where}, {record.share:.0%} of the steps computed again"
+        case Drift():
+            changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
+            return f"from step {record.step:,}: {changed}"
         case _:
             return ""
 
@@ -197,8 +205,9 @@ def _measure_depths(lineage: Lineage) -> dict[str, int]:
     return depths
 
 
-def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
-    for name, digest in _iter_objects(record):
+def check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
+    """Hash every object that a record names."""
+    for name, digest in iter_objects(record):
         try:
             objects.require_intact(digest)
         except (ObjectMissing, ObjectDamaged) as error:
@@ -206,7 +215,7 @@ def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
             yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
 
 
-def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
+def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
     """(what it is, digest) of every object that a record names. Source files are named for the record only."""
     match record:
         case DatasetVersion():
@@ -219,7 +228,7 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 for number, shard in enumerate(tokens.shards, start=1):
                     yield f"shard {number} of {split}", shard.digest
                 yield f"boundaries of {split}", tokens.boundaries
-        case Run():
+        case Run() | Verdict():
             yield "environment", record.environment
         case _:
             return

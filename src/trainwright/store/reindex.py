@@ -1,8 +1,8 @@
 """Making a workspace's ledger again: from its own lines, and from what lies in the run folders.
 
-    ledger.jsonl is whole    → the database is made again from it
-    a line of it is damaged  → the database says what the line said, where it can be read; else that line is lost, by number
-    a run is in neither      → its folder says: run.json, plan.json, the manifests of its checkpoints
+ledger.jsonl is whole    → the database is made again from it
+a line of it is damaged  → the database says what the line said, where it can be read; else that line is lost, by number
+a run is in neither      → its folder says: run.json, plan.json, the manifests of its checkpoints
 """
 
 from collections import Counter

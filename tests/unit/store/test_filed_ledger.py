@@ -24,9 +24,7 @@ def dataset(number: int = 0) -> DatasetVersion:
 
 def fill(ledger: SqlLedger) -> None:
     one, two = ledger.put(dataset(1)), ledger.put(dataset(2))
-    ledger.put(
-        Tokenizer(dataset=one, algorithm="bpe", vocab_size=9, special_tokens=NO_TOKENS, files={}, settings={})
-    )
+    ledger.put(Tokenizer(dataset=one, algorithm="bpe", vocab_size=9, special_tokens=NO_TOKENS, files={}, settings={}))
     ledger.move_ref("a@latest", one, None, "ada", "first, with a\nline end")
     ledger.move_ref("b@latest", two, None, "bob", "another")
     ledger.move_ref("a@latest", two, one, "ada", "second")
@@ -130,9 +128,10 @@ def test_what_the_database_refuses_is_not_in_the_file_either(filled: Path, monke
         raise LedgerUnavailable("No.")
 
     with closing(FiledLedger.open_in(filled)) as ledger:
-        with monkeypatch.context() as patch, pytest.raises(LedgerUnavailable):
+        with monkeypatch.context() as patch:
             patch.setattr(SqlLedger, "take_in", refuse)
-            ledger.put(dataset(6))
+            with pytest.raises(LedgerUnavailable):
+                ledger.put(dataset(6))
         with pytest.raises(RefMoved):
             ledger.move_ref("a@latest", dataset(1).id, None, "eve", "lost")
     assert (filled / "ledger.jsonl").read_bytes() == before
