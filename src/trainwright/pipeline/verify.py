@@ -98,8 +98,8 @@ def verify(ref: str, workspace: Workspace, journal: Journal, *, sample: float | 
     with journal.phase("verification") as phase:
         history = _read_history(run, folder, workspace)
         obstacles = list(_iter_obstacles(history, workspace))
-        chosen = _choose(history, sample, seed) if not obstacles else ()
-        computed = _Computed(obstacles)
+        chosen = choose(history, sample, seed) if not obstacles else ()
+        computed = Progress(obstacles)
         if chosen:
             _compute(history, chosen, workspace, journal, computed)
         verification = _judge(history, chosen, computed, workspace)
@@ -133,7 +133,7 @@ def require_verified(verification: Verification) -> None:
 
 # ── what is on record ─────────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
-class _History:
+class History:
     """A run's checkpoints. `steps` are those whose records count, ascending, without the beginning; `kept` those whose
     files are there, of which `damaged` {step: why} are not what they were."""
 
@@ -162,13 +162,13 @@ class _History:
         return max(self.steps, default=0)
 
 
-def _read_history(run: Run, folder: RunFolder, workspace: Workspace) -> _History:
+def _read_history(run: Run, folder: RunFolder, workspace: Workspace) -> History:
     plan = None if _has_unknown_semantics(folder, run) else folder.read_plan()
     folder.read_environment()
     recorded = read_recorded(run, workspace)
     kept = {step for step, _ in list_checkpoints(folder.checkpoints_path)} & recorded.keys()
     children = (workspace.ledger.get(child) for role, child in workspace.ledger.children(run.id) if role == "run")
-    return _History(
+    return History(
         run=run,
         plan=plan,
         folder=folder,
@@ -216,7 +216,7 @@ def _iter_damaged(folder: RunFolder, recorded: Mapping[int, Sequence[Checkpoint]
                 yield step, f"{error.message} {error.why}"
 
 
-def _iter_obstacles(history: _History, workspace: Workspace) -> Iterator[str]:
+def _iter_obstacles(history: History, workspace: Workspace) -> Iterator[str]:
     """Why nothing can be computed again, as far as that can be seen without the framework."""
     if history.plan is None:
         yield "the plan has a meaning that this version of Trainwright does not know"
@@ -236,7 +236,7 @@ def _iter_obstacles(history: _History, workspace: Workspace) -> Iterator[str]:
 
 
 # ── what is computed again ────────────────────────────────────────────────────────────────────────────────────────────
-def _choose(history: _History, sample: float | None, seed: int) -> tuple[Interval, ...]:
+def choose(history: History, sample: float | None, seed: int) -> tuple[Interval, ...]:
     """The intervals to compute: all, or as many as the sample allows; and those that lead to a damaged checkpoint."""
     exact = [interval for interval in history.intervals if interval.last_step <= history.exact_until]
     chosen = set(exact if sample is None else _draw(history, exact, sample, seed))
@@ -247,7 +247,7 @@ def _choose(history: _History, sample: float | None, seed: int) -> tuple[Interva
     return tuple(sorted(chosen, key=lambda interval: interval.first_step))
 
 
-def _draw(history: _History, exact: Sequence[Interval], sample: float, seed: int) -> Iterator[Interval]:
+def _draw(history: History, exact: Sequence[Interval], sample: float, seed: int) -> Iterator[Interval]:
     """Intervals that begin where something is kept, in an order drawn by the seed, while they fit into the share.
 
     The shortest, where not one fits: a sample is never empty.
@@ -279,7 +279,7 @@ def _join(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
     return tuple(stretches)
 
 
-class _Computed:
+class Progress:
     """What the process that computes has found so far."""
 
     def __init__(self, obstacles: list[str]) -> None:
@@ -290,6 +290,7 @@ class _Computed:
         self.is_done = False
 
     def take(self, finding: Finding) -> None:
+        """Keep one finding."""
         match finding.kind:
             case "environment":
                 self.environment = finding.environment
@@ -304,7 +305,7 @@ class _Computed:
 
 
 def _compute(
-    history: _History, chosen: Sequence[Interval], workspace: Workspace, journal: Journal, computed: _Computed
+    history: History, chosen: Sequence[Interval], workspace: Workspace, journal: Journal, computed: Progress
 ) -> None:
     """Have it computed by a process that begins with the environment variables of the run, and nothing else of ours."""
     total = sum(map(_length, chosen))
@@ -355,9 +356,9 @@ def _variables_of(folder: RunFolder) -> dict[str, str]:
 
 
 # ── what comes of it ──────────────────────────────────────────────────────────────────────────────────────────────────
-def _judge(history: _History, chosen: Sequence[Interval], computed: _Computed, workspace: Workspace) -> Verification:
+def _judge(history: History, chosen: Sequence[Interval], computed: Progress, workspace: Workspace) -> Verification:
     difference, why_different = _find_difference(history, computed)
-    rows = tuple(_iter_rows(history, chosen, computed, difference))
+    rows = tuple(iter_rows(history, chosen, computed, difference))
     again = tuple(
         Interval(first_step=row.first_step, last_step=row.last_step)
         for row in rows
@@ -389,7 +390,7 @@ def _judge(history: _History, chosen: Sequence[Interval], computed: _Computed, w
     return Verification(history.run, verdict, history.num_steps, rows)
 
 
-def _find_difference(history: _History, computed: _Computed) -> tuple[Difference | None, str]:
+def _find_difference(history: History, computed: Progress) -> tuple[Difference | None, str]:
     """What was computed and differs; else the first stored checkpoint that does not have its recorded digests."""
     also = "".join(f" Step {step} as stored: {why}" for step, why in sorted(history.damaged.items()))
     if computed.different is not None:
@@ -402,9 +403,10 @@ def _find_difference(history: _History, computed: _Computed) -> tuple[Difference
     return None, ""
 
 
-def _iter_rows(
-    history: _History, chosen: Sequence[Interval], computed: _Computed, difference: Difference | None
+def iter_rows(
+    history: History, chosen: Sequence[Interval], computed: Progress, difference: Difference | None
 ) -> Iterator[Row]:
+    """What is to be said of each interval."""
     is_over = False
     for interval in history.intervals:
         first, last = interval.first_step, interval.last_step
