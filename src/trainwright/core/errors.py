@@ -17,7 +17,7 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   └── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
@@ -322,6 +322,12 @@ class NonFiniteLoss(TrainingError):
     name = "non-finite-loss"
 
 
+class TrainingUnstable(TrainingError):
+    """Training went wrong again after its last rollback; the checkpoints are good."""
+
+    name = "training-unstable"
+
+
 class RunBusy(TrainingError):
     """Another process is writing this run."""
 
@@ -344,6 +350,12 @@ class UnsupportedPlan(TrainingError):
     """The backend cannot do what the plan asks; those that can are named."""
 
     name, http_status = "unsupported-plan", 422
+
+
+class Drift(TrainingError):
+    """Something that can change the run's results is not as it was; each is named, and can be allowed by name."""
+
+    name, http_status = "drift", 409
 
 
 class CheckpointDamaged(TrainingError):

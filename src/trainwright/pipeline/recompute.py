@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Literal, Self
 
 from trainwright.backends.catalogue import open_backend
-from trainwright.backends.initial import build_initial_weights
 from trainwright.backends.protocol import Trainer
 from trainwright.core.errors import TrainingError, TrainwrightError
-from trainwright.core.hashing import Digest, canonical_json, digest_bytes
+from trainwright.core.hashing import Digest, digest_bytes
 from trainwright.core.records import Checkpoint, Difference, Frozen, Interval, Plan, Run
 from trainwright.core.state import Position, TrainingState
-from trainwright.pipeline.execute import PACKAGES, measure_split, open_reader
+from trainwright.pipeline.drift import compare_environments, keep_environment, read_run_environment, render_change
+from trainwright.pipeline.execute import measure_split, open_reader
 from trainwright.pipeline.prepare import Prepared, load_prepared
-from trainwright.pipeline.sameness import compare_environments
+from trainwright.pipeline.start import read_first_state, read_first_weights, read_start
 from trainwright.store.checkpoints import (
     CONTENT_FILES,
     CheckpointContent,
@@ -33,8 +33,8 @@ from trainwright.store.differences import find_first_difference, read_raw_files
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace, open_workspace
 from trainwright.train.batches import BatchSource
-from trainwright.train.loop import HeldOut, Surroundings, train
-from trainwright.watch.environment import read_environment
+from trainwright.train.loop import Surroundings, train
+from trainwright.train.telling import HeldOut
 from trainwright.watch.events import Event, EventLog, iter_events, render_event
 
 NUM_OPENING_EVENTS = 1
@@ -79,28 +79,33 @@ def read_recorded(run: Run, workspace: Workspace) -> dict[int, list[Checkpoint]]
     return recorded
 
 
+def first_step_of(plan: Plan, workspace: Workspace) -> int:
+    """Where a run of `plan` begins: at the step of the checkpoint that it continues, else at 0. Raises UnknownRef."""
+    if plan.start is None or plan.start.mode == "weights":
+        return 0
+    source = workspace.ledger.get(plan.start.source)
+    return source.step if isinstance(source, Checkpoint) else 0
+
+
 def recompute(request: Request, tell: Tell) -> None:
     """Compute every stretch, compare at every checkpoint, and stop at the first that differs."""
     with open_workspace(Path(request.workspace)) as workspace:
         folder = workspace.find_run_folder(request.run)
         plan = folder.read_plan()
-        environment = read_environment(PACKAGES)
-        tell(Finding(kind="environment", environment=workspace.objects.put(canonical_json(environment))))
+        environment = read_run_environment(plan)
+        tell(Finding(kind="environment", environment=keep_environment(environment, workspace)))
         changes = compare_environments(folder.read_environment(), environment, plan)
-        for change in changes:
-            tell(Finding(kind="obstacle", why=f"{change.name} was {change.before} and is {change.now}"))
-        if changes:
+        inexact = [change for change in changes if not change.exact]
+        for change in inexact:
+            tell(Finding(kind="obstacle", why=render_change(change)))
+        if inexact:
             return
         original = Original.read(folder, workspace, request.damaged)
-        trainer = open_beginning(plan)
+        weights = read_first_weights(plan, workspace)
+        backend = open_backend(plan.compute.framework)
+        trainer = backend.open_trainer(plan.model, weights, plan.compute, plan.training)
         if all(Replay(original, stretch, request, trainer, tell).compute() for stretch in request.stretches):
             tell(Finding(kind="done"))
-
-
-def open_beginning(plan: Plan) -> Trainer:
-    """A trainer as it is before the first step."""
-    weights = build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
-    return open_backend(plan.compute.framework).open_trainer(plan.model, weights, plan.compute, plan.training)
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,11 @@ class Original:
     recorded: Mapping[int, Sequence[Checkpoint]]
     events: Sequence[Event]
     damaged: tuple[int, ...]
+
+    @property
+    def first_step(self) -> int:
+        """Where the run begins: that of the checkpoint which it continues, else 0."""
+        return first_step_of(self.prepared.plan, self.workspace)
 
     @classmethod
     def read(cls, folder: RunFolder, workspace: Workspace, damaged: tuple[int, ...]) -> Self:
@@ -165,18 +175,24 @@ class Replay:
         if self._scheduled is not None and self._scheduled[1].step == step:
             return self._scheduled
         if step == 0:
-            return open_beginning(self._plan).read_state(), Position.start()
+            return read_first_state(self._plan, self._original.workspace), Position.start()
         content = self._original.read_stored(step)
         return content.state, content.position
 
     # ── what the loop is surrounded with ──────────────────────────────────────────────────────────────────────────────
     def _go_to_the_beginning(self) -> Position:
         """Bring the trainer to where the stretch begins: the run's own beginning, or a stored checkpoint."""
-        if self._stretch.first_step == 0:
-            return Position.start()
-        content = self._original.read_stored(self._stretch.first_step)
-        self._trainer.load_state(content.state)
-        return content.position
+        first_step = self._stretch.first_step
+        if first_step == self._original.first_step:
+            start = read_start(self._plan, self._original.workspace)
+            state, position = start.state, start.position
+        else:
+            content = self._original.read_stored(first_step)
+            state, position = content.state, content.position
+        if state is not None:
+            self._trainer.load_state(state)
+            self._scheduled = (state, position)
+        return position
 
     def _open_batches(self) -> BatchSource:
         training = self._plan.training
@@ -202,6 +218,7 @@ class Replay:
             # Samples change nothing; they are only counted, because a checkpoint counts the events before it.
             write_samples=lambda _step: [(prompt, "") for prompt in self._plan.training.sample_prompts],
             save=self._compare,
+            read_scheduled=self.read_scheduled,
             should_stop=self._should_stop,
         )
 
@@ -211,7 +228,7 @@ class Replay:
         return self._has_come_to_the_end or self._has_differed or is_unsaved_end
 
     # ── what is compared ──────────────────────────────────────────────────────────────────────────────────────────────
-    def _compare(self, state: TrainingState, position: Position) -> str:
+    def _compare(self, state: TrainingState, position: Position) -> None:
         record, files = render_checkpoint(
             run_id=self._original.run.id,
             fingerprint=self._original.prepared.token_set.tokenizer_fingerprint,
@@ -229,7 +246,6 @@ class Replay:
             self._differ_at_checkpoint(step, files)
         elif known and are_equal[-1] and not self._has_come_to_the_end:
             self._agree(step, files)
-        return record.weights
 
     def _agree(self, step: int, files: dict[str, bytes]) -> None:
         if step not in self._original.damaged:

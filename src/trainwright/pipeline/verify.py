@@ -30,10 +30,10 @@ from trainwright.core.errors import (
 )
 from trainwright.core.hashing import canonical_json, digest_json
 from trainwright.core.records import Checkpoint, Difference, Drift, Interval, Plan, Run, TokenSet, Verdict
-from trainwright.pipeline.execute import PACKAGES
+from trainwright.pipeline.drift import PACKAGES
 from trainwright.pipeline.inspect import find_run
 from trainwright.pipeline.journal import Journal
-from trainwright.pipeline.recompute import Finding, Request, read_recorded
+from trainwright.pipeline.recompute import Finding, Request, first_step_of, read_recorded
 from trainwright.store.checkpoints import list_checkpoints, require_intact
 from trainwright.store.lineage import check_objects
 from trainwright.store.run_folder import RunFolder
@@ -144,11 +144,12 @@ class History:
     kept: frozenset[int]
     damaged: Mapping[int, str]
     drifts: tuple[Drift, ...]
+    first_step: int = 0
 
     @property
     def intervals(self) -> list[Interval]:
         """From one recorded checkpoint to the next, the beginning of the run counting as one."""
-        return [Interval(first_step=first, last_step=last) for first, last in pairwise((0, *self.steps))]
+        return [Interval(first_step=first, last_step=last) for first, last in pairwise((self.first_step, *self.steps))]
 
     @property
     def exact_until(self) -> int:
@@ -159,7 +160,7 @@ class History:
     @property
     def num_steps(self) -> int:
         """How far the records go."""
-        return max(self.steps, default=0)
+        return max(self.steps, default=self.first_step)
 
 
 def _read_history(run: Run, folder: RunFolder, workspace: Workspace) -> History:
@@ -168,14 +169,17 @@ def _read_history(run: Run, folder: RunFolder, workspace: Workspace) -> History:
     recorded = read_recorded(run, workspace)
     kept = {step for step, _ in list_checkpoints(folder.checkpoints_path)} & recorded.keys()
     children = (workspace.ledger.get(child) for role, child in workspace.ledger.children(run.id) if role == "run")
+    first_step = 0 if plan is None else first_step_of(plan, workspace)
+    counted = _steps_that_count(folder, recorded.keys(), kept)
     return History(
         run=run,
         plan=plan,
         folder=folder,
-        steps=tuple(sorted(_steps_that_count(folder, recorded.keys(), kept))),
+        steps=tuple(sorted(step for step in counted if step > first_step)),
         kept=frozenset(kept),
         damaged=dict(_iter_damaged(folder, recorded)),
         drifts=tuple(child for child in children if isinstance(child, Drift)),
+        first_step=first_step,
     )
 
 
@@ -223,8 +227,6 @@ def _iter_obstacles(history: History, workspace: Workspace) -> Iterator[str]:
         return
     if not history.steps:
         yield "the run has no checkpoint on record to compare with"
-    if history.plan.start is not None:
-        yield "the run begins at another run's checkpoint"
     try:
         token_set = workspace.ledger.get(history.plan.token_set)
     except UnknownRef as error:
@@ -240,7 +242,7 @@ def choose(history: History, sample: float | None, seed: int) -> tuple[Interval,
     """The intervals to compute: all, or as many as the sample allows; and those that lead to a damaged checkpoint."""
     exact = [interval for interval in history.intervals if interval.last_step <= history.exact_until]
     chosen = set(exact if sample is None else _draw(history, exact, sample, seed))
-    starts = {0} | (history.kept - history.damaged.keys())
+    starts = {history.first_step} | (history.kept - history.damaged.keys())
     for damaged in sorted(history.damaged.keys() & {interval.last_step for interval in exact})[:1]:
         start = max(step for step in starts if step < damaged)
         chosen |= {interval for interval in exact if start <= interval.first_step < damaged}
@@ -252,10 +254,10 @@ def _draw(history: History, exact: Sequence[Interval], sample: float, seed: int)
 
     The shortest, where not one fits: a sample is never empty.
     """
-    starts = {0} | (history.kept - history.damaged.keys())
+    starts = {history.first_step} | (history.kept - history.damaged.keys())
     reachable = [interval for interval in exact if interval.first_step in starts]
     random.Random(seed).shuffle(reachable)
-    left = sample * history.num_steps + 1e-9
+    left = sample * (history.num_steps - history.first_step) + 1e-9
     if all(_length(interval) > left for interval in reachable):
         yield from sorted(reachable, key=_length)[:1]
         return
@@ -364,7 +366,8 @@ def _judge(history: History, chosen: Sequence[Interval], computed: Progress, wor
         for row in rows
         if row.found in ("agrees", "differs") and any(row.first_step == interval.first_step for interval in chosen)
     )
-    share = sum(map(_length, again)) / history.num_steps if history.num_steps else 0.0
+    num_done = history.num_steps - history.first_step
+    share = sum(map(_length, again)) / num_done if num_done else 0.0
     reasons = list(computed.obstacles)
     if history.exact_until < history.num_steps:
         names = sorted({change.name for drift in history.drifts for change in drift.changes if not change.exact})
