@@ -211,3 +211,15 @@ def test_steps_after_an_allowed_drift_are_reported_as_such(finished_copy):
 
 def test_a_run_that_is_not_there_is_said(finished_copy):
     assert finished_copy("verify", "ffff", "--json", expect=64).error["name"] == "unknown-ref"
+
+
+def test_a_run_that_was_rolled_back_and_one_that_branched_off_it_are_verified(command, corpus):
+    ladder = ("outlier_sigmas=1.2", "window=8", "max_skips=3", "max_rollbacks=100", "rate_factor=0.9")
+    settings = ("train.steps=40", "train.keep_last=4", "train.checkpoint_every=5", "train.validate_every=20")
+    run_id = command.run(corpus, *settings, *(f"train.stability.{key}" for key in ladder)).document["run_id"]
+    assert any(event["kind"] == "rollback" for event in command.events())
+    assert command("verify", run_id, "--json").document["status"] == "verified"
+    branch = command("train", "--from", f"{run_id}@30", "train.optimizer.learning_rate=0.002", "--json").document
+    document = command("verify", branch["run_id"], "--json").document
+    assert (document["status"], document["share"]) == ("verified", 1.0)
+    assert document["intervals"][0]["first_step"] == 30
