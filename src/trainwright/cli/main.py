@@ -27,6 +27,8 @@ VERBS = {
     "runs": "List runs, or show one.",
     "generate": "Let a trained model write.",
     "lineage": "Show what a record came from and what came of it.",
+    "verify": "Compute a run, or a part of it, again, and compare.",
+    "store": "Check everything in the workspace, or make its ledger again.",
     "export": "Write a model as a folder that other tools open.",
     "doctor": "Check whether this machine has what training needs.",
 }

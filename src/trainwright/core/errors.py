@@ -20,7 +20,7 @@
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
-    │   └── BudgetExceeded, ValidationFailed
+    │   └── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -393,6 +393,18 @@ class ValidationFailed(EvaluationError):
     """The trained model does not pass its own checks."""
 
     name = "validation-failed"
+
+
+class VerificationFailed(EvaluationError):
+    """Computed again, a run came out differently, or what is stored of it was changed; step and tensor are named."""
+
+    name, http_status = "verification-failed", 409
+
+
+class CannotVerify(EvaluationError):
+    """Whether a run would come out the same again cannot be found out here; the reasons are named."""
+
+    name, http_status = "cannot-verify", 409
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────
