@@ -24,7 +24,7 @@ VERBS = {
     "plan": "Settle every number of a run and print it, without training.",
     "resume": "Go on with an interrupted run, exactly where it stood.",
     "train": "Go on from a checkpoint of another run, with other settings if wanted.",
-    "runs": "List runs, or show one.",
+    "runs": "List runs; show, watch, compare or track them.",
     "generate": "Let a trained model write.",
     "lineage": "Show what a record came from and what came of it.",
     "verify": "Compute a run, or a part of it, again, and compare.",

@@ -48,7 +48,7 @@ def plan(
     from trainwright.pipeline.prepare import prepare
     from trainwright.prerequisites import estimate_footprint
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
     settings = read_manifest(
         manifest,
@@ -65,7 +65,7 @@ def plan(
         seed=seed,
         framework=framework,
     )
-    with ConsoleProgress(make_console()) as progress:
+    with open_screen() as progress:
         prepared = prepare(settings, open_workspace(workspace_root(workspace)), Journal(progress))
     choice = prepared.choice
     document: dict[str, Any] = {

@@ -8,7 +8,7 @@
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
     │   ├── DeviceUnavailable, MemoryShort
-    │   └── TrainwrightTooOld, LedgerUnavailable
+    │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
@@ -185,6 +185,12 @@ class LedgerUnavailable(PrerequisiteError):
     """The ledger's database is damaged, locked for too long, or not there."""
 
     name = "ledger-unavailable"
+
+
+class TrackerFailed(PrerequisiteError):
+    """A tracker did not take what it was given; a run itself never fails for that."""
+
+    name, http_status = "tracker-failed", 502
 
 
 # ── 2: data ───────────────────────────────────────────────────────────────────────────────────────────────────────────

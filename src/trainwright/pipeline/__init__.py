@@ -8,6 +8,8 @@
     run.py        the four above, one after the other: what `trainwright run` and `trainwright resume` are
     branch.py     a run that goes on from another run's checkpoint: what `trainwright train --from` is
     inspect.py    what is already there: runs, lineage
+    compare.py    what is already there: several runs side by side
+    track.py      runs in other people's dashboards
     use.py        what a trained model is for: generate, export
 
 Only this package knows the order. The rooms of the stages never import each other: they take records and give records.
