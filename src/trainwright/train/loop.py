@@ -19,7 +19,7 @@ from trainwright.core.errors import NonFiniteLoss
 from trainwright.core.records import Plan, TrainingPlan
 from trainwright.core.seeds import derive_seed
 from trainwright.core.state import Position, TrainingState
-from trainwright.train.batches import BatchSource
+from trainwright.train.batches import Batches
 from trainwright.train.schedule import learning_rate_factor
 
 
@@ -68,7 +68,7 @@ class LoopResult:
     stopped_early: bool
 
 
-def train(plan: Plan, trainer: Trainer, batches: BatchSource, around: Surroundings, position: Position) -> LoopResult:
+def train(plan: Plan, trainer: Trainer, batches: Batches, around: Surroundings, position: Position) -> LoopResult:
     """Train from `position` to the plan's last step, to an early stop, or until asked to stop.
 
     Raises NonFiniteLoss, before any weight is changed, where the loss or the gradient is not finite, and where the
