@@ -54,6 +54,8 @@ MEANINGS: dict[str, str] = {
     "model.intermediate_size": "Width inside the SwiGLU feed-forward block.",
     "model.max_parameters": "What `model.layers: auto` fills: weights at most, the embedding included.",
     "model.rope_theta": "Base of the rotary position frequencies.",
+    "train.start": "A model to start from: `name@latest`, a run's id, `RUN@STEP` or a checkpoint's id. Its weights are taken, "
+    "with its shape and its tokenizer; the optimizer is new and the steps count from 0. `null`: random weights.",
     "train.epochs": "Length of the run, in passes over the training split.",
     "train.steps": "Length of the run, in updates.",
     "train.time_budget_s": "Length of the run, in seconds of training on this machine. It becomes a number of steps, from a "

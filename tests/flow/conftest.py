@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 
+import trainwright
+
 STARTUP = Path(__file__).parent / "startup"
+SOURCES = Path(trainwright.__file__).parents[1]
+PYTHONPATH = os.pathsep.join([str(STARTUP), str(SOURCES)])  # a child runs the very code that is under test
 
 SMALL = (
     "--batch-size=4",
@@ -140,7 +144,7 @@ class CommandLine:
     ) -> dict[str, str]:
         """A clean environment. Torch is hidden unless asked for: the reference backend must do without."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWRIGHT_")}
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(STARTUP)}
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
         if not torch:
             environment["FLOW_HIDE_TORCH"] = "1"
         if instant is not None:

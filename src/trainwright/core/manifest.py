@@ -119,11 +119,14 @@ class EarlyStoppingSection(Section):
 
 
 class TrainSection(Section):
-    """How long and how. At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one.
+    """Where from, how long and how. With `start`, model and tokenizer are that model's, and their own sections stay out.
+
+    At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one.
 
     Whoever sets one later replaces the one set earlier, whichever of the three that was.
     """
 
+    start: Annotated[str, Field(min_length=1)] | None = None
     epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
@@ -195,6 +198,7 @@ def parse_manifest(
     if _sets_length(asked):
         _drop_length(person)
     _merge(person, asked)
+    _require_nothing_of_the_model(person)
     preset_name = person.get("preset", "balanced")
     layered: dict[str, Any] = {}
     _merge(layered, PRESETS.get(preset_name, {}) if isinstance(preset_name, str) else {})
@@ -202,6 +206,20 @@ def parse_manifest(
         _drop_length(layered)
     _merge(layered, person)
     return _validate(layered)
+
+
+def _require_nothing_of_the_model(person: Mapping[str, Any]) -> None:
+    """A run that starts from a model keeps that model's shape and tokenizer: saying something else is refused."""
+    train = person.get("train")
+    if not isinstance(train, Mapping) or train.get("start") is None:
+        return
+    for section in ("model", "tokenizer"):
+        if person.get(section):
+            raise InvalidValue(
+                f"The manifest sets train.start and the section {section}.",
+                why="A run that starts from a model keeps that model's shape and tokenizer.",
+                next_step=f"Leave {section} out, or train from random weights: without train.start.",
+            )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from trainwright.core.records import (
     Optimizer,
     Plan,
     Schedule,
+    Start,
     TokenSet,
     TrainingPlan,
 )
@@ -203,7 +204,12 @@ def resolve_budgets(manifest: Manifest) -> Budgets:
 
 
 def build_plan(
-    manifest: Manifest, token_set: TokenSet, shape: ModelShape, training: TrainingPlan, compute: Compute
+    manifest: Manifest,
+    token_set: TokenSet,
+    shape: ModelShape,
+    training: TrainingPlan,
+    compute: Compute,
+    start: Start | None = None,
 ) -> Plan:
     """The plan. Equal arguments give an equal id."""
     return Plan(
@@ -213,4 +219,5 @@ def build_plan(
         training=training,
         compute=compute,
         budgets=resolve_budgets(manifest),
+        start=start,
     )

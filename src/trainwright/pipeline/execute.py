@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainwright.backends.catalogue import open_backend
-from trainwright.backends.initial import build_initial_weights
 from trainwright.backends.protocol import Model, Trainer
 from trainwright.core.errors import Interrupted, TokenizerMismatch, TrainwrightError
 from trainwright.core.hashing import canonical_json
@@ -18,6 +17,7 @@ from trainwright.evaluate.generation import Decoding, iter_generated
 from trainwright.evaluate.held_out import Likelihood, measure_likelihood
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.start import read_initial_weights
 from trainwright.store.checkpoints import read_newest_good, retain, write_checkpoint
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split
@@ -70,7 +70,7 @@ def execute(
         run, plan = folder.read_run(), folder.read_plan()
         backend = open_backend(plan.compute.framework)  # imports the framework, which is not counted below
         with PeakMemory() as memory:
-            weights = build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
+            weights = read_initial_weights(plan, workspace)
             trainer = backend.open_trainer(plan.model, weights, plan.compute, plan.training)
             start = _go_on(folder, trainer, prepared, journal)
             with EventLog.open(folder.events_path, keep=start.num_events, sinks=sinks) as events:

@@ -29,6 +29,7 @@ from trainwright.core.records import (
 from trainwright.data.dataset import build_dataset, compute_dataset_key, read_documents
 from trainwright.data.sources import locate_source
 from trainwright.pipeline.journal import Journal, OpenPhase
+from trainwright.pipeline.start import Origin, require_same_tokenizer
 from trainwright.prerequisites import (
     Finding,
     check_device,
@@ -72,18 +73,19 @@ def prepare(
     *,
     skip_corpus: bool = False,
     skip_tokenizer: bool = False,
+    origin: Origin | None = None,
 ) -> Prepared:
-    """Prerequisites → data → tokenizer → plan."""
+    """Prerequisites → data → tokenizer → plan. With an `origin`, model and tokenizer are those that it has."""
     with journal.phase("prerequisites") as phase:
-        findings = check_prerequisites(manifest, workspace)
+        findings = check_prerequisites(manifest, workspace, origin)
         require_all(findings)
         phase.detail = f"{len(findings)} checks passed"
     with journal.phase("data") as phase:
         dataset = prepare_dataset(manifest, workspace, journal, phase, skip=skip_corpus)
     with journal.phase("tokenizer") as phase:
-        tokenizer, token_set = prepare_tokens(manifest, dataset, workspace, phase, skip=skip_tokenizer)
+        tokenizer, token_set = prepare_tokens(manifest, dataset, workspace, phase, skip=skip_tokenizer, origin=origin)
     with journal.phase("plan") as phase:
-        plan, choice = prepare_plan(manifest, token_set, workspace)
+        plan, choice = prepare_plan(manifest, token_set, workspace, origin)
         require_all(check_footprint(plan.model, plan.training, workspace))
         workspace.ledger.put(plan)
         compute = plan.compute
@@ -106,12 +108,12 @@ def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:
     )
 
 
-def check_prerequisites(manifest: Manifest, workspace: Workspace) -> list[Finding]:
+def check_prerequisites(manifest: Manifest, workspace: Workspace, origin: Origin | None = None) -> list[Finding]:
     """Every row of stage zero for this manifest. The estimate takes the vocabulary as asked for; the plan settles it."""
     framework = choose_framework(manifest.compute.framework)
     device = choose_device(framework, manifest.compute.device)
     vocab_size = 4096 if manifest.tokenizer.vocab_size == "auto" else manifest.tokenizer.vocab_size
-    shape = resolve_shape(manifest, vocab_size)
+    shape = resolve_shape(manifest, vocab_size) if origin is None else origin.shape
     training = resolve_training(manifest.train, num_windows=1, num_steps=1)
     return [
         check_python(),
@@ -162,13 +164,22 @@ def prepare_dataset(
 
 
 def prepare_tokens(
-    manifest: Manifest, dataset: DatasetVersion, workspace: Workspace, phase: OpenPhase, *, skip: bool
+    manifest: Manifest,
+    dataset: DatasetVersion,
+    workspace: Workspace,
+    phase: OpenPhase,
+    *,
+    skip: bool,
+    origin: Origin | None = None,
 ) -> tuple[Tokenizer, TokenSet]:
-    """The tokenizer for this dataset, and the dataset as tokens."""
+    """The tokenizer for this dataset (that of the `origin`, where there is one), and the dataset as tokens."""
     section = manifest.tokenizer
     settings = {"stage": "tokenizer", "semantics": TOKENS_SEMANTICS, "section": section.model_dump()}
     key = digest_json({**settings, "train": dataset.splits["train"].documents})
-    tokenizer = None if section.path else _recall(workspace, key, Tokenizer)
+    if origin is not None:
+        tokenizer: Tokenizer | None = origin.tokenizer
+    else:
+        tokenizer = None if section.path else _recall(workspace, key, Tokenizer)
     if tokenizer is None and skip:
         raise TokenizerMissing(
             "There is no tokenizer for this corpus and these settings in the workspace.",
@@ -207,10 +218,12 @@ def prepare_tokens(
     return tokenizer, token_set
 
 
-def prepare_plan(manifest: Manifest, token_set: TokenSet, workspace: Workspace) -> tuple[Plan, Choice]:
+def prepare_plan(
+    manifest: Manifest, token_set: TokenSet, workspace: Workspace, origin: Origin | None = None
+) -> tuple[Plan, Choice]:
     """Settle every number. A time budget becomes steps here, from the measured pace."""
     train = manifest.train
-    shape = resolve_shape(manifest, token_set.vocab_size)
+    shape = resolve_shape(manifest, token_set.vocab_size) if origin is None else origin.shape
     num_windows = count_windows(token_set.splits["train"].num_tokens, train.max_seq_length)
     is_timed = train.time_budget_s is not None
     draft = resolve_training(train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None))
@@ -227,7 +240,11 @@ def prepare_plan(manifest: Manifest, token_set: TokenSet, workspace: Workspace) 
         pace = _pace(choice.speed, token_set, train.batch_size, train.max_seq_length)
         training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
     require_supported(choice.compute, training.optimizer)
-    return build_plan(manifest, token_set, shape, training, choice.compute), choice
+    start = None
+    if origin is not None:
+        require_same_tokenizer(origin, token_set)
+        start = origin.as_start()
+    return build_plan(manifest, token_set, shape, training, choice.compute, start), choice
 
 
 def _pace(speed: Speed | None, token_set: TokenSet, batch_size: int, seq_length: int) -> Pace:

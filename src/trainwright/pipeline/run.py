@@ -20,6 +20,7 @@ from trainwright.pipeline.publish import (
     write_output_dir,
     write_run_files,
 )
+from trainwright.pipeline.use import find_origin_of
 from trainwright.pipeline.validate import failed_checks, read_best, validate
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
@@ -61,7 +62,12 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     prepared = prepare(
-        manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
+        manifest,
+        workspace,
+        journal,
+        skip_corpus=options.skip_corpus,
+        skip_tokenizer=options.skip_tokenizer,
+        origin=find_origin_of(manifest, workspace),
     )
     folder = _folder_to_use(prepared, manifest, workspace, journal, options)
     return _fulfil(prepared, folder, workspace, journal, sinks, options)

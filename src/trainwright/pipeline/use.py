@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trainwright.backends.catalogue import open_backend
 from trainwright.core.errors import UnknownRef
+from trainwright.core.manifest import Manifest
 from trainwright.core.records import Checkpoint, Run
 from trainwright.core.seeds import derive_seed
 from trainwright.evaluate.generation import Decoding, iter_generated
@@ -13,8 +14,9 @@ from trainwright.pipeline.execute import encode_prompt
 from trainwright.pipeline.inspect import outcome_of
 from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.publish import export_huggingface, require_free
+from trainwright.pipeline.start import Origin
 from trainwright.pipeline.validate import read_best
-from trainwright.store.checkpoints import list_checkpoints, read_weights
+from trainwright.store.checkpoints import list_checkpoints, read_checkpoint, read_weights
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.tokenizer import open_tokenizer
@@ -50,6 +52,17 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
         return _at_step(run, checkpoint.step, workspace)
     _, content = read_best(workspace.find_run_folder(run.id), None)
     return _at_step(run, content.position.step, workspace)
+
+
+def find_origin_of(manifest: Manifest, workspace: Workspace) -> Origin | None:
+    """What `train.start` names, its files verified; None where nothing is named.
+
+    Raises as `find_model` does, and CheckpointDamaged.
+    """
+    if manifest.train.start is None:
+        return None
+    model = find_model(manifest.train.start, workspace)
+    return Origin(read_checkpoint(model.path).record, model.prepared.plan.model, model.prepared.tokenizer)
 
 
 def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Workspace) -> Iterator[str]:
