@@ -51,7 +51,7 @@ def document_path(document):
 
 
 def test_run_starts_at_the_weights_of_the_model_and_at_step_zero(finished, tuned):
-    command, _ = tuned
+    command, result = tuned
     assert result.code == 0, result.err
     plan = plan_of(result.document)
     base = plan_of(finished.document)
@@ -82,7 +82,7 @@ def test_tokenizer_is_the_models_own(finished, tuned):
 
 
 def test_killed_and_resumed_run_ends_in_the_same_weights(tuned, at_instant, tmp_path):
-    command, _ = tuned
+    command, result = tuned
     shutil.copytree(command.folder, tmp_path / "copy")
     again = type(command)(tmp_path / "copy")
     words = ("run", *FINE, f"--corpus={command.folder}/more.txt", "--retrain", "--json")

@@ -16,8 +16,8 @@ from trainwright.core.state import Position, TrainingState
 from trainwright.evaluate.generation import Decoding, iter_generated
 from trainwright.evaluate.held_out import Likelihood, measure_likelihood
 from trainwright.pipeline.journal import Journal
+from trainwright.pipeline.origin import read_initial_weights
 from trainwright.pipeline.prepare import Prepared
-from trainwright.pipeline.start import read_initial_weights
 from trainwright.store.checkpoints import read_newest_good, retain, write_checkpoint
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split

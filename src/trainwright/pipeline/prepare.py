@@ -29,7 +29,7 @@ from trainwright.core.records import (
 from trainwright.data.dataset import build_dataset, compute_dataset_key, read_documents
 from trainwright.data.sources import locate_source
 from trainwright.pipeline.journal import Journal, OpenPhase
-from trainwright.pipeline.start import Origin, require_same_tokenizer
+from trainwright.pipeline.origin import Origin, require_same_tokenizer
 from trainwright.prerequisites import (
     Finding,
     check_device,

@@ -12,9 +12,9 @@ from trainwright.core.seeds import derive_seed
 from trainwright.evaluate.generation import Decoding, iter_generated
 from trainwright.pipeline.execute import encode_prompt
 from trainwright.pipeline.inspect import outcome_of
+from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.publish import export_huggingface, require_free
-from trainwright.pipeline.start import Origin
 from trainwright.pipeline.validate import read_best
 from trainwright.store.checkpoints import list_checkpoints, read_checkpoint, read_weights
 from trainwright.store.run_folder import RunFolder
