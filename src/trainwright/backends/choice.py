@@ -5,7 +5,7 @@ every step. Measurements are remembered per machine and model shape, so that one
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,7 +61,8 @@ def choose_compute(
     device = choose_device(framework, section.device)
     device_name = require_working(framework, device)
     num_threads = count_cores() if section.threads == "auto" else section.threads
-    candidates = list(_iter_candidates(section, framework, device, num_threads))
+    dtypes = _choose_dtypes(section, framework, device, machine, memory)
+    candidates = list(_iter_candidates(section, framework, device, num_threads, dtypes))
     if len(candidates) == 1 and time_budget_s is None:
         return Choice(compute=candidates[0], device_name=device_name, reason="the only candidate", candidates=())
 
@@ -114,14 +115,37 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _iter_candidates(section: ComputeSection, framework: Framework, device: str, num_threads: int) -> Iterator[Compute]:
-    """Every way worth trying: float32 as it is; bfloat16 compiled (uncompiled it pays on an accelerator alone)."""
+def _choose_dtypes(
+    section: ComputeSection, framework: Framework, device: str, machine: str, memory: Memory
+) -> list[Literal["float32", "bfloat16"]]:
+    """The dtypes worth timing: where a processor has to emulate bfloat16, compiling for it would cost minutes for nothing."""
+    if section.dtype != "auto":
+        return [section.dtype]
+    backend = open_backend(framework)
+    dtypes: list[Literal["float32", "bfloat16"]] = ["float32"]
+    if "bfloat16" in backend.capabilities.dtypes:
+        key = digest_json({"machine": machine, "version": read_version(framework), "bfloat16 on": device})
+        known = memory.read(key)
+        if known is None:
+            known = {"is_fast": backend.multiplies_fast("bfloat16", device)}
+            memory.write(key, known)
+        dtypes += ["bfloat16"] if known["is_fast"] else []
+    return dtypes
+
+
+def _iter_candidates(
+    section: ComputeSection,
+    framework: Framework,
+    device: str,
+    num_threads: int,
+    dtypes: Sequence[Literal["float32", "bfloat16"]],
+) -> Iterator[Compute]:
+    """Every way worth trying: as it is in float32; compiled in the narrowest dtype; on an accelerator, all of them."""
     capabilities = open_backend(framework).capabilities
-    dtypes = [dtype for dtype in ("float32", "bfloat16") if dtype in capabilities.dtypes]
-    for dtype in dtypes if section.dtype == "auto" else [section.dtype]:
+    pinned = section.dtype != "auto" or section.compile != "auto"
+    for dtype in dtypes:
         for compiled in (False, True) if section.compile == "auto" else (section.compile,):
-            pinned = section.dtype != "auto" or section.compile != "auto"
-            pays = compiled == (dtype == "bfloat16") or device != "cpu"
+            pays = device != "cpu" or (dtype == dtypes[-1] if compiled else dtype == "float32")
             if (pinned or pays) and (capabilities.compiles or not compiled or section.compile is True):
                 yield Compute(
                     framework=framework, device=device, dtype=dtype, compile=compiled, num_threads=num_threads

@@ -159,6 +159,12 @@ class Backend(Protocol):
     def probe(self, device: str) -> Probe:
         """Import the framework and run a real kernel on `device`. Never raises for a missing or broken framework."""
 
+    def multiplies_fast(self, dtype: str, device: str) -> bool:
+        """Whether the device multiplies in `dtype` itself, rather than emulating it at a fraction of float32's speed.
+
+        A measurement of milliseconds; what a whole step costs in it is measured afterwards.
+        """
+
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> Model:
         """A model that only scores and decodes."""
 

@@ -266,6 +266,10 @@ class ReferenceBackend:
             )
         return Probe(works=True, version=np.__version__, device_name=f"{platform.machine()} CPU")
 
+    def multiplies_fast(self, dtype: str, device: str) -> bool:  # noqa: ARG002 - there is one device
+        """float32 is all there is."""
+        return dtype == "float32"
+
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> ReferenceModel:
         """A model that only scores and decodes. Raises UnsupportedPlan, and ValueError for weights that do not fit."""
         self._set_up(compute)

@@ -6,6 +6,7 @@ protocol around them.
 
 import ctypes
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -236,6 +237,20 @@ class TorchBackend:
             return Probe(False, torch.__version__, problem=reason, remedy="Choose compute.device=cpu.")
         is_cuda = torch.device(device).type == "cuda"
         return Probe(True, torch.__version__, torch.cuda.get_device_name(device) if is_cuda else device)
+
+    def multiplies_fast(self, dtype: str, device: str) -> bool:
+        """The best of three small products in each dtype; a processor without the instructions is 30 times slower."""
+
+        def best_s(candidate: torch.dtype) -> float:
+            x = torch.ones(256, 256, dtype=candidate, device=device)
+            laps = []
+            for _ in range(4):  # the first one warms up
+                begun = time.perf_counter()
+                float((x @ x)[0, 0])  # waits for the result
+                laps.append(time.perf_counter() - begun)
+            return min(laps[1:])
+
+        return best_s(DTYPES[dtype]) <= 1.5 * best_s(torch.float32)
 
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> TorchModel:
         """A model that scores and decodes."""

@@ -87,6 +87,7 @@ def execute(
                 why="A stop was asked for.",
                 next_step=f"trainwright resume {run.id[:12]}",
             )
+        phase.artefacts["run"] = run.id
         phase.detail = f"{result.position.step:,} steps{', stopped early' * result.stopped_early}"
     return Trained(folder, run, result.position, _training_peak(memory, start, result.position))
 
