@@ -88,6 +88,7 @@ MEANINGS: dict[str, str] = {
     "train.validate_every": "Steps between validations. `auto`: a fifth of the run, or an epoch where that is shorter.",
     "train.checkpoint_every": "Steps between checkpoints. `auto`: as `validate_every`. A new best is kept in any case.",
     "train.keep_last": "Newest checkpoints that are kept; the best one is kept besides.",
+    "train.keep_every": "Besides, the checkpoint of every so many steps is kept for good. 0: none.",
     "train.sample_prompts": "What the model goes on from at each validation and in the report.",
     "train.sample_tokens": "Tokens in one sample, at most.",
     "compute.framework": "`torch`, or `reference` (numpy, for very small models). `auto`: torch.",

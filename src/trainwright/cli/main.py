@@ -23,6 +23,7 @@ VERBS = {
     "run": "Text to a trained, validated, reported model, in one command.",
     "plan": "Settle every number of a run and print it, without training.",
     "resume": "Go on with an interrupted run, exactly where it stood.",
+    "train": "Go on from a checkpoint of another run, with other settings if wanted.",
     "runs": "List runs, or show one.",
     "generate": "Let a trained model write.",
     "lineage": "Show what a record came from and what came of it.",

@@ -17,7 +17,7 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
+    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, EnvironmentDrift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   └── BudgetExceeded, ValidationFailed
@@ -344,6 +344,12 @@ class UnsupportedPlan(TrainingError):
     """The backend cannot do what the plan asks; those that can are named."""
 
     name, http_status = "unsupported-plan", 422
+
+
+class EnvironmentDrift(TrainingError):
+    """Something that can change the run's results is not as it was; each is named, and can be allowed by name."""
+
+    name, http_status = "drift", 409
 
 
 class CheckpointDamaged(TrainingError):

@@ -50,8 +50,8 @@ def find_runs(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
     """Runs of a plan, or all, newest first."""
     ledger = workspace.ledger
     if plan_id is not None:
-        children = (ledger.get(child_id) for _, child_id in ledger.children(plan_id))
-        return sorted((run for run in children if isinstance(run, Run)), key=lambda run: run.started_at, reverse=True)
+        children = [ledger.get(child_id) for role, child_id in ledger.children(plan_id) if role == "plan"]
+        return [run for run in reversed(children) if isinstance(run, Run)]  # the order of putting: clocks step back
     runs: list[Run] = []
     while page := [stored.record for stored in ledger.find("run", PAGE, after=runs[-1].id if runs else None)]:
         runs += [run for run in page if isinstance(run, Run)]
@@ -132,6 +132,7 @@ def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
         "plan": folder.read_plan().model_dump(mode="json"),
         "environment": folder.read_environment(),
         "checkpoints": checkpoints,
+        "attempts": folder.read_attempts(),
     }
 
 

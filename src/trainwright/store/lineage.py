@@ -16,6 +16,7 @@ from trainwright.core.errors import (
 from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
+    Drift,
     Outcome,
     Plan,
     Record,
@@ -169,7 +170,8 @@ def label_record(record: Record) -> str:
             return f"{sum(split.num_tokens for split in record.splits.values()):,} tokens"
         case Plan():
             where = f"{record.compute.framework} on {record.compute.device}"
-            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}"
+            begun = f", from checkpoint {record.start.source[:NUM_ID_DIGITS]}" if record.start else ""
+            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}{begun}"
         case Run():
             return f"{record.name}, started {record.started_at}"
         case Checkpoint():
@@ -178,6 +180,8 @@ def label_record(record: Record) -> str:
             bits = record.metrics.get("bits_per_byte")
             measured = f", {bits.value:.4f} bits per byte" if bits is not None and bits.value is not None else ""
             return f"on {record.split}{measured}"
+        case Drift():
+            return f"at step {record.step:,}: {', '.join(change.name for change in record.changes)} changed"
         case Outcome():
             return record.status
         case _:

@@ -48,14 +48,14 @@ class HeldOut:
 class Surroundings:
     """Whom the loop asks for what it does not know how to do itself.
 
-    `save(state, position)` makes a checkpoint durable and returns its weights' digest. `should_stop` is asked after every
-    step.
+    `save(state, position)` takes a checkpoint, which is durable at the latest when the next one is taken; `state` is its own
+    from then on. `should_stop` is asked after every step.
     """
 
     events: EventWriter
     validate: Callable[[], HeldOut]
     write_samples: Callable[[int], list[tuple[str, str]]]
-    save: Callable[[TrainingState, Position], str]
+    save: Callable[[TrainingState, Position], None]
     should_stop: Callable[[], bool]
 
 

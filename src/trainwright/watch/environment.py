@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from trainwright import __version__
+from trainwright.core.hashing import digest_file, digest_json
 
 NUMERIC_VARIABLES = (
     "ACCELERATE_",
@@ -56,6 +57,7 @@ def read_environment(packages: Sequence[str], gpu_name: str | None = None) -> di
     """
     return {
         "trainwright": __version__,
+        "code": _digest_code(),
         "git": _read_git(Path.cwd()),
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
         "platform": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
@@ -74,6 +76,14 @@ def describe_machine() -> str:
     """The class of this machine in one line: what the speed of a computation, and its last bits, depend on."""
     cpu = _read_cpu()
     return f"{platform.machine()} {cpu['model']} {cpu['num_usable']} cores {' '.join(cpu['instruction_sets'])}"
+
+
+@functools.cache
+def _digest_code() -> str:
+    """SHA-256 over this package's own source files: versions stay the same while code is being worked on."""
+    root = Path(__file__).parents[1]
+    sources = {str(path.relative_to(root)): digest_file(path) for path in sorted(root.rglob("*.py"))}
+    return digest_json(sources)
 
 
 def _read_git(folder: Path) -> dict[str, Any]:

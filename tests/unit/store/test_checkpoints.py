@@ -68,7 +68,7 @@ def test_the_record_names_every_file_by_its_digest(tmp_path, write) -> None:
     assert set(record.files) == set(ALL_FILES)
     assert record.weights == record.files["model.safetensors"]
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    assert manifest == {"format": 1, "files": {name: record.files[name] for name in CONTENT_FILES}}
+    assert manifest == {"format": 2, "files": {name: record.files[name] for name in CONTENT_FILES}}
     assert (tmp_path / "latest").read_text() == "step-00000001\n"
 
 
@@ -184,7 +184,7 @@ def test_a_newer_format_asks_for_a_newer_trainwright(tmp_path, write) -> None:
     write(1)
     write(2)
     path = tmp_path / "step-00000002" / "manifest.json"
-    path.write_bytes(canonical_json({"format": 2, "parts": []}))
+    path.write_bytes(canonical_json({"format": 3, "parts": []}))
     for read in (read_checkpoint, read_weights):
         with pytest.raises(TrainwrightTooOld, match="newer Trainwright"):
             read(path.parent)
