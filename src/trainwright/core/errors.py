@@ -12,6 +12,7 @@
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
+    │   ├── TemplateUnreadable, TemplateFailed, TemplateUnsafe, TemplateUnmaskable, SampleWithoutTarget
     │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
     │   └── DatasetMissing, ObjectMissing, ObjectDamaged
     ├── TokenizerError ................ 3  the tokenizer
@@ -265,6 +266,36 @@ class TraceForgotten(DataError):
     """A trace was forgotten on request: its content is gone, and so is every dataset version that held it."""
 
     name, http_status = "trace-forgotten", 410
+
+
+class TemplateUnreadable(DataError):
+    """A chat template is no Jinja template, or the tokenizer carries none."""
+
+    name = "template-unreadable"
+
+
+class TemplateFailed(DataError):
+    """A chat template has no form for a conversation, or says so itself; template and conversation are named."""
+
+    name = "template-failed"
+
+
+class TemplateUnsafe(DataError):
+    """A chat template tried to leave its sandbox, or took more time, memory or text than a template may."""
+
+    name = "template-unsafe"
+
+
+class TemplateUnmaskable(DataError):
+    """It cannot be told which part of what a chat template renders is the assistant's."""
+
+    name = "template-unmaskable"
+
+
+class SampleWithoutTarget(DataError):
+    """A sample has no token that could be learnt; its id is named."""
+
+    name = "sample-without-target"
 
 
 class DownloadFailed(DataError):
