@@ -6,7 +6,7 @@ twice, is one trace. A missing `meta` and a `meta` of null are the same.
 """
 
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -35,9 +35,9 @@ class _Content(BaseModel):
 
 
 class Step(_Content):
-    """One step of the reasoning. `i` is its number, from 0, unique in its trace; gaps are allowed."""
+    """One step of the reasoning. `i` is its number, from 0 to 2⁶³ - 1, unique in its trace; gaps are allowed."""
 
-    i: Annotated[int, Field(ge=0)]
+    i: Annotated[int, Field(ge=0, lt=1 << 63)]
     type: Annotated[str, Field(min_length=1, max_length=MAX_TYPE_CHARACTERS)]
     content: Annotated[str, Field(min_length=1, max_length=MAX_STEP_CHARACTERS)]
 
@@ -51,6 +51,7 @@ class Trace(_Content):
     # Lists in JSON are lists in Python; only the field itself is lenient, its steps are not.
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MAX_STEPS, strict=False)]
     meta: dict[str, Any] | None = None
+    kind: ClassVar[Literal["trace"]] = "trace"
 
     @field_validator("steps")
     @classmethod
@@ -82,6 +83,11 @@ class Trace(_Content):
             "meta": self.meta,
         }
 
+    @property
+    def text(self) -> str:
+        """Prompt, steps and answer, a line break between them: what is counted and searched, nothing rendered."""
+        return "\n".join((self.prompt, *(step.content for step in self.steps), self.final_answer))
+
 
 class Message(_Content):
     """One turn of a conversation."""
@@ -95,6 +101,7 @@ class Conversation(_Content):
 
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MESSAGES, strict=False)]
     meta: dict[str, Any] | None = None
+    kind: ClassVar[Literal["conversation"]] = "conversation"
 
     @cached_property
     def canonical(self) -> bytes:
@@ -112,6 +119,11 @@ class Conversation(_Content):
             "messages": [{"role": message.role, "content": message.content} for message in self.messages],
             "meta": self.meta,
         }
+
+    @property
+    def text(self) -> str:
+        """The contents of the messages, a line break between them: what is counted and searched, nothing rendered."""
+        return "\n".join(message.content for message in self.messages)
 
 
 AnyTrace = Trace | Conversation
@@ -207,6 +219,8 @@ def _describe(error: ErrorDetails) -> str:
             return f"{field} is {given!r}; it must be {context['expected']}"
         case "greater_than_equal":
             return f"{field} is {given}; it must be at least {context['ge']}"
+        case "less_than":
+            return f"{field} is {given}; it must be less than {context['lt']}"
         case "string_unicode":
             return f"{field} holds half of a surrogate pair, which is not text"
         case "tuple_type":
