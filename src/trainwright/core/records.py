@@ -176,7 +176,8 @@ class TokenSplit(Frozen):
 
     `num_bytes` counts the UTF-8 bytes of the text these tokens stand for (special tokens stand for none). `targets` is an
     object of uint8, one a token: 1 where the token is one to be learnt, 0 where it is only read (None: all are to be
-    learnt); `num_targets` counts the ones.
+    learnt); `num_targets` counts the ones, and `num_target_bytes` the bytes that these stand for. `num_dropped` and
+    `num_truncated` count the samples that were too long.
     """
 
     shards: tuple[Shard, ...]
@@ -186,10 +187,34 @@ class TokenSplit(Frozen):
     num_bytes: int
     targets: Digest | None = added(None)
     num_targets: int | None = added(None)
+    num_target_bytes: int | None = added(None)
+    num_dropped: int = added(0)
+    num_truncated: int = added(0)
+
+
+TooLong = Literal["drop", "truncate-left", "truncate-right"]
+"""What is done about a sample that has more tokens than it may: it is left out, or loses its beginning, or its end."""
+
+
+class Rendering(Frozen):
+    """How traces became samples. `system` is the digest of the system text (None: there is none).
+
+    `template_digest` is of everything that decides what the template renders. A sample has at most `max_tokens` tokens;
+    `too_long` is what is done about one that has more.
+    """
+
+    template: str
+    template_digest: Digest
+    system: Digest | None
+    max_tokens: int
+    too_long: TooLong
 
 
 class TokenSet(Record):
-    """A dataset version through a tokenizer. Every document is closed by the tokenizer's end token."""
+    """A dataset version through a tokenizer. Every document is closed by the tokenizer's end token.
+
+    Where there is a `rendering`, a document is a sample, and it ends as its chat template ends it.
+    """
 
     kind: Literal["token-set"] = "token-set"
     parent_fields: ClassVar[tuple[str, ...]] = ("dataset", "tokenizer")
@@ -199,6 +224,7 @@ class TokenSet(Record):
     vocab_size: int
     dtype: Literal["uint16", "uint32"]
     splits: dict[str, TokenSplit]
+    rendering: Rendering | None = added(None)
 
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -187,6 +187,7 @@ class PlainTrace:
 
     def render(self, trace: AnyTrace, system: str | None = None) -> tuple[Piece, ...]:
         """The pieces of one sample; see `ChatTemplate.render`."""
+        require_trainable(trace)
         if isinstance(trace, Conversation):
             raise TemplateFailed(
                 f"The template trace has no form for {trace.id[:12]}.",

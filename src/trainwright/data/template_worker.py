@@ -61,11 +61,17 @@ def main() -> None:
         _say(_render_all(template, request, setup))
 
 
-def build_environment() -> ImmutableSandboxedEnvironment:
+class ClosedEnvironment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, which says no at once: its own would make an empty text of what may not be touched."""
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        """Refuse."""
+        raise SecurityError(f"access to attribute {attribute!r} of {type(obj).__name__!r} object is unsafe")
+
+
+def build_environment() -> ClosedEnvironment:
     """Jinja as `apply_chat_template` sets it up, without the clock: the same sample has to be the same tomorrow."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlocks, loopcontrols]
-    )
+    environment = ClosedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlocks, loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     return environment

@@ -12,7 +12,7 @@ ordinary pieces), the text is divided inside the name.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, compress, groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,14 @@ class EncodedSample:
     def num_targets(self) -> int:
         """Tokens to be learnt."""
         return int(self.targets.sum())
+
+    def count_bytes(self) -> int:
+        """UTF-8 bytes of the text that the tokens stand for; control tokens stand for none."""
+        return sum(len(text.encode()) for text in self.texts)
+
+    def count_target_bytes(self) -> int:
+        """The same for the tokens to be learnt alone."""
+        return sum(len(text.encode()) for text in compress(self.texts, self.targets.tolist()))
 
     def cut(self, start: int, stop: int) -> "EncodedSample":
         """The tokens in [start, stop) as a sample of their own."""
