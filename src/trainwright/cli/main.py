@@ -25,6 +25,8 @@ VERBS = {
     "resume": "Go on with an interrupted run, exactly where it stood.",
     "train": "Go on from a checkpoint of another run, with other settings if wanted.",
     "runs": "List runs, or show one.",
+    "traces": "Import reasoning traces and conversations, and look at them.",
+    "data": "Build dataset versions of traces, compare, export, check and forget.",
     "generate": "Let a trained model write.",
     "lineage": "Show what a record came from and what came of it.",
     "export": "Write a model as a folder that other tools open.",

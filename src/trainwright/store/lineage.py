@@ -223,6 +223,8 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 for number, shard in enumerate(tokens.shards, start=1):
                     yield f"shard {number} of {split}", shard.digest
                 yield f"boundaries of {split}", tokens.boundaries
+                if tokens.targets is not None:
+                    yield f"targets of {split}", tokens.targets
         case Run():
             yield "environment", record.environment
         case _:
