@@ -16,6 +16,7 @@ from trainwright.core.errors import (
 from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
+    Evaluation,
     Outcome,
     Plan,
     Record,
@@ -178,6 +179,8 @@ def label_record(record: Record) -> str:
             bits = record.metrics.get("bits_per_byte")
             measured = f", {bits.value:.4f} bits per byte" if bits is not None and bits.value is not None else ""
             return f"on {record.split}{measured}"
+        case Evaluation():
+            return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case Outcome():
             return record.status
         case _:
@@ -221,6 +224,10 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield f"boundaries of {split}", tokens.boundaries
         case Run():
             yield "environment", record.environment
+        case Evaluation():
+            yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
+            if record.predictions is not None:
+                yield "predictions", record.predictions
         case _:
             return
 
