@@ -28,6 +28,8 @@ VERBS = {
     "traces": "Import reasoning traces and conversations, and look at them.",
     "data": "Build dataset versions of traces, compare, export, check and forget.",
     "generate": "Let a trained model write.",
+    "evaluate": "Ask a model the items of an evalset, and score its answers.",
+    "compare": "Hold two evaluations against each other, item by item.",
     "lineage": "Show what a record came from and what came of it.",
     "export": "Write a model as a folder that other tools open.",
     "doctor": "Check whether this machine has what training needs.",

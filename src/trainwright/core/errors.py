@@ -22,7 +22,8 @@
     │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, EnvironmentDrift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
-    │   └── BudgetExceeded, ValidationFailed
+    │   ├── BudgetExceeded, ValidationFailed
+    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -449,6 +450,30 @@ class ValidationFailed(EvaluationError):
     """The trained model does not pass its own checks."""
 
     name = "validation-failed"
+
+
+class ItemsDiffer(EvaluationError):
+    """Two evaluations are not of the same items; those that differ are named."""
+
+    name, http_status = "items-differ", 409
+
+
+class PromptsDiffer(EvaluationError):
+    """Two evaluations asked the same items in other words; those that differ are named."""
+
+    name, http_status = "prompts-differ", 409
+
+
+class MetricsDiffer(EvaluationError):
+    """Two evaluations have no metric in common, or mean other things by one."""
+
+    name, http_status = "metrics-differ", 409
+
+
+class PredictionsIncomplete(EvaluationError):
+    """Recorded outputs are missing for items of the evalset, or are for items that it does not have."""
+
+    name = "predictions-incomplete"
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 """The records: frozen, named by the SHA-256 of their canonical JSON, each holding the ids of what it came from.
 
-    DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report
+    DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report, Evaluation
     DatasetVersion ← DatasetVersion, Forgotten     Run ← Outcome, Drift, Verdict
                                                          Checkpoint ← Plan   (a run that goes on from another's)
 
@@ -470,6 +470,86 @@ class Report(Record):
     samples: tuple[Sample, ...]
 
 
+ItemStatus = Literal["scored", "unparsed", "refused", "error", "unavailable"]
+"""What became of an item: only `scored` has a score; every other one says why it has none."""
+
+
+class ItemScore(Frozen):
+    """One row of an item table: one item under one metric.
+
+    `output` is what the model said (None where nothing was written, as in scoring by likelihood), `answer` what was read
+    out of it, `target` what was expected. `finish`: the output ended by itself, or was cut off at its length limit; None
+    where nobody knows. Items of one `cluster_id` (a template, a post, a conversation) are not independent of each other.
+    """
+
+    item_id: str
+    cluster_id: str | None
+    slices: dict[str, str]
+    metric: str
+    score: float | None
+    output: str | None
+    answer: str | None
+    target: str | None
+    status: ItemStatus
+    finish: Literal["end", "length"] | None = None
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _has_score_or_reason(self) -> Self:
+        if (self.score is not None) != (self.status == "scored"):
+            raise ValueError("an item has a score if it was scored, and only then")
+        if self.score is None and not self.why:
+            raise ValueError("an item without a score says why there is none")
+        return self
+
+
+class EvaluationSettings(Frozen):
+    """How outputs were asked for. `template` is what stands around an item's prompt (`{prompt}` in its place).
+
+    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id.
+    """
+
+    by: Literal["generation", "likelihood", "predictions"]
+    template: str
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+
+class Evaluation(Record):
+    """What a checkpoint answered to the items of an evalset, item by item.
+
+    `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
+    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them. `metrics` has the version of
+    each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code that
+    scored. Intervals, comparisons and gates are functions of the table, and are not kept.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    checkpoint: Digest | None
+    predictions: Digest | None
+    evalset: str
+    items: Digest
+    prompts: Digest
+    num_items: int
+    settings: EvaluationSettings
+    compute: Compute | None
+    metrics: dict[str, int]
+    code: Digest
+    statuses: dict[str, dict[ItemStatus, int]]
+    aggregates: dict[str, Measure]
+    table: Digest
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.checkpoint is None and self.predictions is None:
+            raise ValueError("an evaluation names the checkpoint that answered, or the predictions that were recorded")
+        return self
+
+
 class Outcome(Record):
     """How a run ended. A run without one is running, or was interrupted and can be resumed."""
 
@@ -538,7 +618,7 @@ class Verdict(Record):
 RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
     for record_type in (
-        *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict),
+        *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Evaluation, Outcome, Drift, Verdict),
         Forgotten,
     )
 }

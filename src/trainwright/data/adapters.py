@@ -48,7 +48,9 @@ def detect_adapter(record: Document) -> str:
         return "openai"
     if "messages" in keys:
         messages = record["messages"] if isinstance(record["messages"], list) else []
-        has_parts = any(isinstance(message, dict) and not isinstance(message.get("content"), str) for message in messages)
+        has_parts = any(
+            isinstance(message, dict) and not isinstance(message.get("content"), str) for message in messages
+        )
         return "openai" if has_parts else "messages"
     if "conversations" in keys:
         return "sharegpt"

@@ -17,6 +17,7 @@ from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
     Drift,
+    Evaluation,
     Outcome,
     Plan,
     Record,
@@ -182,6 +183,8 @@ def label_record(record: Record) -> str:
             return f"on {record.split}{measured}"
         case Drift():
             return f"at step {record.step:,}: {', '.join(change.name for change in record.changes)} changed"
+        case Evaluation():
+            return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case Outcome():
             return record.status
         case _:
@@ -227,6 +230,10 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                     yield f"targets of {split}", tokens.targets
         case Run():
             yield "environment", record.environment
+        case Evaluation():
+            yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
+            if record.predictions is not None:
+                yield "predictions", record.predictions
         case _:
             return
 
