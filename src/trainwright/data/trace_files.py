@@ -63,7 +63,7 @@ def _holds_json_values(name: str, form: Format) -> bool:
 
 
 def _iter_stdin() -> Iterator[Row]:
-    pieces = iter(lambda: sys.stdin.buffer.read1(_CHUNK_BYTES), b"")
+    pieces = iter(lambda: sys.stdin.buffer.read(_CHUNK_BYTES), b"")
     first = next(pieces, b"")
 
     def all_pieces() -> Iterator[bytes]:
