@@ -61,7 +61,7 @@ def _render(comparison: "Comparison", a: "Side", b: "Side") -> None:
     from trainwright.evaluate.delta_report import DELTA_HEADS, describe_method, list_delta_rows
     from trainwright.evaluate.table import OUTCOMES
 
-    console = make_table_console(130)
+    console = make_table_console(150)
     title = f"{comparison.evalset}, {comparison.num_items:,} items: A {a.label}, B {b.label}"
     table = Table(title=escape(title), title_justify="left", expand=False)
     for number, heading in enumerate(DELTA_HEADS):

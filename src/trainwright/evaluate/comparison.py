@@ -228,7 +228,7 @@ def _test_difference(
     only_first, only_second = table[1.0, 0.0], table[0.0, 1.0]
     difference = estimate_rate_difference(table[1.0, 1.0], only_first, only_second, table[0.0, 0.0], alpha)
     if not differences:
-        return difference, PairedTest(p_value=None, n=0, method="exact McNemar", why_not="there are no items")
+        return difference, PairedTest(p_value=None, n=0, method="exact McNemar", why_not="no item has a value")
     return difference, check_mcnemar(only_first, only_second)
 
 

@@ -67,14 +67,15 @@ def list_delta_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def _delta_cells(delta: Delta) -> tuple[str, ...]:
+    verdict, why = name_verdict(delta), explain_verdict(delta)
     return (
-        format_estimate(delta, delta.a),
-        format_estimate(delta, delta.b),
-        format_difference(delta),
+        f"{format_value(delta, delta.a)} ({format_interval(delta, delta.a)})",
+        f"{format_value(delta, delta.b)} ({format_interval(delta, delta.b)})",
+        f"{format_difference(delta)} ({format_interval(delta, delta.difference, '+')})",
         str(delta.gained),
         str(delta.lost),
         format_p(delta.p_adjusted),
-        describe_verdict(delta),
+        f"{verdict}: {why}" if why else verdict,
     )
 
 
@@ -186,9 +187,20 @@ def render_html(comparison: Comparison, a: Side, b: Side) -> str:
 
 
 def _page_row(delta: Delta, name: str) -> dict[str, Any]:
-    keys = ("a", "b", "difference", "gained", "lost", "p", "verdict")
-    shown = dict(zip(keys, _delta_cells(delta), strict=True))
-    return shown | {"name": name, "n": delta.difference.n, "bar": _place_bar(delta), "kind": _kind_of(delta)}
+    return {
+        "name": name,
+        "n": delta.difference.n,
+        "a": (format_value(delta, delta.a), format_interval(delta, delta.a)),
+        "b": (format_value(delta, delta.b), format_interval(delta, delta.b)),
+        "difference": (format_difference(delta), format_interval(delta, delta.difference, "+")),
+        "gained": delta.gained,
+        "lost": delta.lost,
+        "p": format_p(delta.p_adjusted),
+        "verdict": name_verdict(delta),
+        "why": explain_verdict(delta),
+        "kind": _kind_of(delta),
+        "bar": _place_bar(delta),
+    }
 
 
 def _place_bar(delta: Delta) -> dict[str, float] | None:
@@ -209,6 +221,8 @@ def _place_bar(delta: Delta) -> dict[str, float] | None:
 
 
 def _kind_of(delta: Delta) -> str:
+    if delta.edge is not None and delta.verdict != "no change":
+        return "open"
     return {"better": "pass", "worse": "fail", "undefined": "open"}.get(delta.verdict, "quiet")
 
 
@@ -216,7 +230,7 @@ def _open_template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(estimate=format_estimate, difference=format_difference, score=_score_of)
+    environment.filters["score"] = _score_of
     source = resources.files("trainwright.evaluate").joinpath("delta_report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
 
@@ -240,37 +254,48 @@ def describe_method(comparison: Comparison) -> str:
     return f"Intervals hold with probability {1 - comparison.alpha:.0%}; every item is paired with itself ({said})."
 
 
-def format_estimate(delta: Delta, estimate: Estimate) -> str:
-    """A side's figure with its interval."""
+def format_value(delta: Delta, estimate: Estimate) -> str:
+    """A side's figure."""
     if estimate.value is None:
-        return f"undefined: {estimate.why_not}"
+        return "undefined"
     scale, decimals, sign = _scale_of(delta)
-    shown = f"{estimate.value * scale:.{decimals}f}{sign}"
-    if estimate.low is None or estimate.high is None:
-        return f"{shown} (no interval: {estimate.why_not})"
-    return f"{shown} ({estimate.low * scale:.{decimals}f} to {estimate.high * scale:.{decimals}f})"
+    return f"{_signed(estimate.value * scale, decimals)}{sign}"
 
 
 def format_difference(delta: Delta) -> str:
-    """The difference with its interval; shares in percentage points."""
-    found = delta.difference
-    if found.value is None:
-        return f"undefined: {found.why_not}"
+    """The difference; shares in percentage points."""
+    if delta.difference.value is None:
+        return "undefined"
     scale, decimals, _ = _scale_of(delta)
-    unit = " points" if scale == 100 else ""
-    shown = f"{found.value * scale:+.{decimals}f}{unit}"
-    if found.low is None or found.high is None:
-        return f"{shown} (no interval: {found.why_not})"
-    return f"{shown} ({found.low * scale:+.{decimals}f} to {found.high * scale:+.{decimals}f})"
+    return _signed(delta.difference.value * scale, decimals, "+") + (" points" if scale == 100 else "")
 
 
-def describe_verdict(delta: Delta) -> str:
-    """The verdict, and why there is none."""
+def format_interval(delta: Delta, estimate: Estimate, plus: str = "") -> str:
+    """The interval of a figure, or why there is none."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.why_not
+    scale, decimals, _ = _scale_of(delta)
+    return f"{_signed(estimate.low * scale, decimals, plus)} to {_signed(estimate.high * scale, decimals, plus)}"
+
+
+def _signed(value: float, decimals: int, plus: str = "") -> str:
+    """A number with a real minus sign, and no sign on zero."""
+    shown = f"{value:{plus}.{decimals}f}"
+    return shown.lstrip("+-") if not float(shown) else shown.replace("-", "−")
+
+
+def name_verdict(delta: Delta) -> str:
+    """The verdict in a few words."""
     if delta.edge is not None and delta.verdict != "no change":
-        return f"both at {delta.edge}: cannot discriminate"
-    if delta.verdict == "undefined":
-        return f"undefined: {delta.difference.why_not or delta.test.why_not}"
+        return f"both at {delta.edge}"
     return delta.verdict
+
+
+def explain_verdict(delta: Delta) -> str:
+    """Why a verdict says nothing; empty where it does."""
+    if delta.verdict == "undefined":
+        return delta.difference.why_not or delta.test.why_not
+    return "cannot discriminate" if delta.edge is not None and delta.verdict != "no change" else ""
 
 
 def format_p(p_value: float | None) -> str:
@@ -300,4 +325,4 @@ def shorten(text: str) -> str:
 
 def _scale_of(delta: Delta) -> tuple[float, int, str]:
     """(factor, decimals, sign) of a metric as it is shown: shares in per cent."""
-    return (100, 1, " %") if METRICS[delta.metric].binary else (1, 3, "")
+    return (100, 1, "%") if METRICS[delta.metric].binary else (1, 3, "")

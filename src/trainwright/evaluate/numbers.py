@@ -7,7 +7,7 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
 _FRACTION = rf"(?P<top>{_DIGITS})(?:[ ]?/[ ]?(?P<bottom>\d+))?"
 _WHOLE = re.compile(
     rf"[(]?(?P<sign>[-+−–])?\s*[$€£¥]?\s*(?P<inner>[-−])?{_FRACTION}\s*(?P<percent>%)?"
-    r"(?P<unit>(?:\s*[^\W\d_][\w²³°/.'’-]*){0,4})\s*[.)!]*",
+    r"(?P<unit>(?:\s*[°]?[^\W\d_](?:[^\W\d_]|[²³/.'’-])*){0,4})\s*[.)!]*",
 )
 _IN_TEXT = re.compile(rf"(?:(?<![\w.)])[-−])?[$€£¥]?(?:(?<=[$€£¥])[-−])?(?:{_DIGITS})(?:/\d+(?![\d/.]))?%?")
 MAX_CHARACTERS = 400

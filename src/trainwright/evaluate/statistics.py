@@ -62,7 +62,7 @@ class PairedTest(Frozen):
 def estimate_rate(num_successes: int, n: int, alpha: float = ALPHA) -> Estimate:
     """A share with its Wilson score interval (Wilson 1927, J. Am. Stat. Assoc. 22:209); the bounds 0 and 1 are exact."""
     if n == 0:
-        return Estimate(value=None, low=None, high=None, n=0, method="Wilson", why_not="there are no items")
+        return Estimate(value=None, low=None, high=None, n=0, method="Wilson", why_not="no item has a value")
     low, high = _wilson(num_successes, n, alpha)
     return Estimate(value=num_successes / n, low=low, high=high, n=n, method="Wilson")
 
@@ -80,7 +80,7 @@ def estimate_mean(values: Floats, alpha: float = ALPHA) -> Estimate:
     array = np.asarray(values, np.float64)
     n = len(array)
     if n == 0:
-        return Estimate(value=None, low=None, high=None, n=0, method="Student t", why_not="there are no items")
+        return Estimate(value=None, low=None, high=None, n=0, method="Student t", why_not="no item has a value")
     mean = float(array.mean())
     if n == 1:
         return _without_interval(mean, n, "Student t", "one item has no spread")
@@ -97,7 +97,7 @@ def estimate_clustered_mean(values: Floats, clusters: Sequence[Hashable], alpha:
     method, array = "clustered t", np.asarray(values, np.float64)
     n, num_clusters = len(array), len(set(clusters))
     if n == 0:
-        return Estimate(value=None, low=None, high=None, n=0, method=method, why_not="there are no items")
+        return Estimate(value=None, low=None, high=None, n=0, method=method, why_not="no item has a value")
     mean = float(array.mean())
     if num_clusters < 2:
         return _without_interval(mean, n, method, "all items are of one cluster", num_clusters)
@@ -129,7 +129,7 @@ def estimate_statistic(
     """
     method = "bootstrap"
     if n == 0:
-        return Estimate(value=None, low=None, high=None, n=0, method=method, why_not="there are no items")
+        return Estimate(value=None, low=None, high=None, n=0, method=method, why_not="no item has a value")
     groups = _group_positions(clusters if clusters is not None else range(n))
     num_clusters = None if clusters is None else len(groups)
     value = statistic(np.arange(n))
@@ -169,7 +169,7 @@ def estimate_rate_difference(
     """
     n = num_both + num_first + num_second + num_neither
     if n == 0:
-        return Estimate(value=None, low=None, high=None, n=0, method="Newcombe", why_not="there are no items")
+        return Estimate(value=None, low=None, high=None, n=0, method="Newcombe", why_not="no item has a value")
     first, second = (num_both + num_first) / n, (num_both + num_second) / n
     difference = (num_second - num_first) / n
     first_low, first_high = _wilson(num_both + num_first, n, alpha)

@@ -25,13 +25,18 @@ _NUMBERED = re.compile(r"^[ \t]*\d+[.)][ \t]+(\S.*)$", re.MULTILINE)
 _ANNOTATION = re.compile(r"<<([^<>]*)>>")
 _SIDE = r"[-−(\s$€£]*[\d.][\d,.\s+\-−*×·/÷()$€£%xX]*"
 _EQUATION = re.compile(rf"{_SIDE}(?:={_SIDE})+")
+_CALCULATES = re.compile(r"[\d.)%]\s*[+\-−*×·/÷xX]\s*[$€£]?[\d.(]")
+_ENDS_IN_OPERATOR = re.compile(r"(?:[+\-−*×·/÷(]|\b[xX])$")
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?P<percent>\s*%)?|(?P<mark>.))"
 )
 _WRITTEN = re.compile(r"=\s*(\d+), write (\d+)(?:, carry (\d+))?")
-_COMPARED = re.compile(r"(-?\d+) is (less|more|greater|smaller|larger) than (-?\d+)")
+_COMPARED = re.compile(
+    r"(?<![\w.,])(-?\d+) is (less|more|greater|smaller|larger) than (-?\d+)(?![\d,.]*\d|\s*[-+*/×÷])"
+)
 _SPLIT = re.compile(r"\b[Ss]plit (\d[\d,]*) into (\d[\d,\s+]*\d)")
-_SAME = {"×": "*", "·": "*", "x": "*", "X": "*", "÷": "/", "−": "-"}
+_SAME = {"×": "*", "·": "*", "÷": "/", "−": "-"}
+_TIMES = re.compile(r"(?<=[\d)%])\s*[xX]\s*(?=[\d($€£.])")
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,22 @@ def check_step(step: str) -> list[Statement]:
 
 # ── statements ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _check_equations(text: str) -> Iterator[Statement]:
-    for found in _EQUATION.findall(text):
-        sides = [side.strip().rstrip(".,") for side in found.split("=")]
+    for found in _EQUATION.finditer(text):
+        sides = [side.strip().rstrip(".,") for side in found[0].split("=")]
         values = [evaluate_arithmetic(side) for side in sides]
-        # A side that cannot be read (a unit stands in it, say) makes its equations no statements.
+        if _goes_on_from(text[: found.start()].rstrip(), sides[0]):
+            values[0] = None  # "3 cats + 2 = 5": what stands there is only the end of the side
+        # A side that cannot be read makes its equations no statements; "$60 = 12" is no arithmetic, but a way of speaking.
         for left, right, left_value, right_value in zip(sides, sides[1:], values, values[1:], strict=False):
-            if left_value is not None and right_value is not None:
+            if left_value is not None and right_value is not None and _CALCULATES.search(f"{left} , {right}"):
                 yield Statement(f"{left} = {right}", _agree(left_value, right_value, right))
+
+
+def _goes_on_from(before: str, side: str) -> bool:
+    """Whether a side is the rest of one that begins with something that is no number."""
+    if _ENDS_IN_OPERATOR.search(before):
+        return True
+    return side.startswith(("-", "−")) and before[-1:].isalnum()
 
 
 def _check_written(text: str) -> Iterator[Statement]:
@@ -99,8 +113,8 @@ def _check_splits(text: str) -> Iterator[Statement]:
 
 
 def _agree(left: Fraction, right: Fraction, written: str) -> bool:
-    """Equal, or the right side is the left one rounded to the decimals it is written with."""
-    if left == right:
+    """Equal, or the right side is the left one rounded to the decimals it is written with. "5 * 4 = 20%" counts in per cent."""
+    if left == right or ("%" in written and left == right * 100):
         return True
     digits = re.fullmatch(r"[-−$€£\s]*[\d,]*\.(\d+)\s*%?", written)
     if digits is None:
@@ -130,7 +144,7 @@ def evaluate_arithmetic(text: str) -> Fraction | None:
 
 def _read_tokens(text: str) -> list[Fraction | str]:
     tokens: list[Fraction | str] = []
-    for found in _TOKEN.finditer(text.strip()):
+    for found in _TOKEN.finditer(_TIMES.sub("*", text.strip())):
         if found["number"]:
             value = Fraction(Decimal(found["number"].replace(",", "")))
             tokens.append(value / 100 if found["percent"] else value)

@@ -66,7 +66,9 @@ def build_aggregates(rows: Sequence[ItemScore]) -> dict[str, Measure]:
     means = {name: _average(name, values[name]) for name in order_metrics(row.metric for row in rows)}
     outcomes = classify_outcomes(rows)
     shares = {
-        name: Measure(value=list(outcomes.values()).count(name) / len(outcomes), unit="share of items")
+        name: Measure(
+            value=list(outcomes.values()).count(name) / len(outcomes), unit="share of items with a number to find"
+        )
         for name in OUTCOMES
         if outcomes
     }
