@@ -1,10 +1,10 @@
 """From a checkpoint, or recorded outputs, and an evalset to an Evaluation: outputs, item table, record."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -12,22 +12,21 @@ from trainwright.backends.catalogue import open_backend
 from trainwright.core.durable import write_file
 from trainwright.core.errors import InvalidValue, OutputExists, SourceUnreadable
 from trainwright.core.hashing import canonical_json
-from trainwright.core.records import Compute, Evaluation, EvaluationSettings, ItemScore
+from trainwright.core.records import Compute, Evaluation, EvaluationSettings, ItemScore, Rendering
 from trainwright.core.seeds import derive_seed
 from trainwright.evaluate.answer_likelihood import measure_answer, score_by_likelihood
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.ground_truth import score_outputs
 from trainwright.evaluate.items import EvalItem, read_items
 from trainwright.evaluate.metrics import METRICS, order_metrics
-from trainwright.evaluate.outputs import Output, read_predictions, write_ids
+from trainwright.evaluate.outputs import Output, read_predictions
 from trainwright.evaluate.prediction_traces import build_trace
 from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
-from trainwright.pipeline.execute import encode_prompt
+from trainwright.pipeline.asking import Asking, open_asking, open_asking_as
 from trainwright.pipeline.use import TrainedModel, find_model
 from trainwright.store.checkpoints import read_weights
 from trainwright.store.workspace import Workspace
-from trainwright.tokens.tokenizer import open_tokenizer
 
 PLACE = "{prompt}"
 Progress = Callable[[int, int], None]
@@ -46,6 +45,10 @@ class Question:
     def prompts(self) -> list[str]:
         """Each item's prompt as the model reads it."""
         return [self.template.replace(PLACE, item.prompt) for item in self.items]
+
+    def asked(self, asking: Asking) -> "Question":
+        """The same question in the form in which a model is asked."""
+        return replace(self, template=asking.as_text.replace(PLACE, self.template))
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,24 @@ def read_question(evalset: Path, template: str = PLACE) -> Question:
 
 
 def evaluate_by_generation(
-    ref: str, question: Question, decoding: Decoding, workspace: Workspace, progress: Progress
+    ref: str,
+    question: Question,
+    decoding: Decoding,
+    workspace: Workspace,
+    progress: Progress,
+    rendering: Rendering | None = None,
 ) -> Evaluated:
-    """Let a model answer every item, each on its own, and score what it writes. Raises what `find_model` raises."""
+    """Let a model answer every item, each on its own, and score what it writes. Raises what `find_model` raises.
+
+    It is asked as it was taught; or, to be compared with another one, in that one's form: `rendering`.
+    """
     model = find_model(ref, workspace)
+    asking = open_asking_as(rendering or model.prepared.token_set.rendering, model.prepared.tokenizer, workspace)
     compute, outputs = model.prepared.plan.compute.for_writing(), []
-    for output in _iter_outputs(model, question, decoding, compute, workspace):
+    for output in _iter_outputs(model, asking, question, decoding, compute):
         outputs.append(output)
         progress(len(outputs), len(question.items))
+    question = question.asked(asking)
     settings = EvaluationSettings(
         by="generation",
         template=question.template,
@@ -100,7 +113,7 @@ def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, p
     model = find_model(ref, workspace)
     compute = model.prepared.plan.compute.for_writing()
     opened = _open_model(model, compute)
-    tokenizer = open_tokenizer(model.prepared.tokenizer, workspace.objects)
+    asking = open_asking(model.prepared, workspace)
     rows: list[ItemScore] = []
     for number, (item, prompt) in enumerate(zip(question.items, question.prompts, strict=True), start=1):
 
@@ -109,12 +122,13 @@ def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, p
                 opened,
                 prompt,
                 answer,
-                lambda text: encode_prompt(tokenizer, model.prepared, text),
-                tokenizer.encode,
+                asking.encode,
+                asking.tokenizer.encode,
             )
 
         rows += score_by_likelihood(item, measure)
         progress(number, len(question.items))
+    question = question.asked(asking)
     settings = EvaluationSettings(by="likelihood", template=question.template)
     return _record(question, rows, settings, workspace, checkpoint=_checkpoint_id(model), compute=compute)
 
@@ -190,15 +204,14 @@ def require_new(path: Path | None, *, overwrite: bool) -> None:
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _iter_outputs(
-    model: TrainedModel, question: Question, decoding: Decoding, compute: Compute, workspace: Workspace
-) -> Any:
+    model: TrainedModel, asking: Asking, question: Question, decoding: Decoding, compute: Compute
+) -> Iterator[Output]:
     opened = _open_model(model, compute)
-    tokenizer = open_tokenizer(model.prepared.tokenizer, workspace.objects)
-    end = model.prepared.tokenizer.special_tokens.end
     for item, prompt in zip(question.items, question.prompts, strict=True):
         own = replace(decoding, seed=derive_seed(decoding.seed, "evaluate", item.id))
-        ids, finish = write_ids(opened, encode_prompt(tokenizer, model.prepared, prompt), own, end)
-        yield Output(id=item.id, text=tokenizer.decode(ids), finish=finish)
+        ids = list(asking.iter_answer(opened, asking.encode(prompt), own))
+        finish: Literal["end", "length"] = "length" if len(ids) == own.max_tokens else "end"
+        yield Output(id=item.id, text=asking.finish(asking.tokenizer.decode(ids)), finish=finish)
 
 
 def _open_model(model: TrainedModel, compute: Compute) -> Any:
