@@ -26,6 +26,7 @@ VERBS = {
     "runs": "List runs, or show one.",
     "traces": "Import reasoning traces and conversations, and look at them.",
     "data": "Build dataset versions of traces, compare, export, check and forget.",
+    "tokens": "Look at what a model is shown, token by token.",
     "generate": "Let a trained model write.",
     "lineage": "Show what a record came from and what came of it.",
     "export": "Write a model as a folder that other tools open.",

@@ -7,6 +7,8 @@
     run.py        the four above, one after the other: what `trainwright run` and `trainwright resume` are
     inspect.py    what is already there: runs, lineage
     use.py        what a trained model is for: generate, export
+    rendering.py  traces to samples, through a chat template
+    preview.py    one sample as its tokens, and which of them are to be learnt
 
 Only this package knows the order. The rooms of the stages never import each other: they take records and give records.
 """
