@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,16 +15,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows at most.")]
-After = Annotated[
-    str | None, typer.Option("--after", help="Go on after this trace's id (`next` of the page before).")
-]
+After = Annotated[str | None, typer.Option("--after", help="Go on after this trace's id (`next` of the page before).")]
 
 
 @app.command("import")
 def import_files(
-    files: Annotated[
-        list[str], typer.Argument(help="JSONL, JSON or Parquet, also .gz or .zst; - is standard input.")
-    ],
+    files: Annotated[list[str], typer.Argument(help="JSONL, JSON or Parquet, also .gz or .zst; - is standard input.")],
     adapter: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +72,9 @@ def list_rows(limit: Limit = 20, after: After = None, workspace: WorkspacePath =
 
     with open_workspace(workspace_root(workspace)) as opened:
         found, following = list_traces(opened.traces, limit, after)
-    _print_rows(found, following, as_json=as_json, nothing="No traces yet. `trainwright traces import FILE` takes some in.\n")
+    _print_rows(
+        found, following, as_json=as_json, nothing="No traces yet. `trainwright traces import FILE` takes some in.\n"
+    )
 
 
 @app.command()
@@ -151,7 +148,9 @@ def _print_rows(found: "list[StoredTrace]", following: str | None, *, as_json: b
         table.add_column(heading, no_wrap=heading != "begins")
     for row in rows:
         steps = row["num_steps"] if row["num_steps"] is not None else f"{row['num_messages']} messages"
-        table.add_row(row["id"][:12], escape(row["begins"]), str(steps), f"{row['num_characters']:,}", row["added_at"][:19])
+        table.add_row(
+            row["id"][:12], escape(row["begins"]), str(steps), f"{row['num_characters']:,}", row["added_at"][:19]
+        )
     make_table_console(120).print(table)
     if following:
         sys.stdout.write(f"more: --after {following[:12]}\n")

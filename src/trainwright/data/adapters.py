@@ -48,7 +48,9 @@ def detect_adapter(record: Document) -> str:
         return "openai"
     if "messages" in keys:
         messages = record["messages"] if isinstance(record["messages"], list) else []
-        has_parts = any(isinstance(message, dict) and not isinstance(message.get("content"), str) for message in messages)
+        has_parts = any(
+            isinstance(message, dict) and not isinstance(message.get("content"), str) for message in messages
+        )
         return "openai" if has_parts else "messages"
     if "conversations" in keys:
         return "sharegpt"
@@ -130,22 +132,27 @@ def _join_parts(content: Any) -> str:
         return content
     if not isinstance(content, list):
         raise _unfit("a message has no content")
-    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    if not all(isinstance(text, str) for text in texts):
-        raise _unfit("a message has a part that is not text")
+    texts: list[str] = []
+    for part in content:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            raise _unfit("a message has a part that is not text")
+        texts.append(text)
     return "".join(texts)
 
 
 def _adapt_alpaca(record: Document) -> list[Document]:
-    instances = record["instances"] if "instances" in record else [record]
+    instances = record.get("instances", [record])
     if not isinstance(instances, list) or not all(isinstance(instance, dict) for instance in instances):
         raise _unfit("instances is not a list of objects")
     meta = _gather_meta(record, {"instruction", "input", "output", "instances", "system"})
     conversations = []
     for instance in instances:
-        asked = [part for part in (record.get("instruction"), instance.get("input")) if part not in (None, "")]
-        if not all(isinstance(part, str) for part in asked):
-            raise _unfit("instruction and input must be text")
+        asked: list[str] = []
+        for part in (record.get("instruction"), instance.get("input")):
+            if not isinstance(part, str | None):
+                raise _unfit("instruction and input must be text")
+            asked += [part] if part else []
         messages = [{"role": "user", "content": "\n\n".join(asked)}]
         messages.append({"role": "assistant", "content": instance.get("output")})
         if record.get("system"):

@@ -63,7 +63,7 @@ def _holds_json_values(name: str, form: Format) -> bool:
 
 
 def _iter_stdin() -> Iterator[Row]:
-    pieces = iter(lambda: sys.stdin.buffer.read1(_CHUNK_BYTES), b"")
+    pieces = iter(lambda: sys.stdin.buffer.read(_CHUNK_BYTES), b"")
     first = next(pieces, b"")
 
     def all_pieces() -> Iterator[bytes]:
@@ -120,8 +120,10 @@ def _iter_json_values(pieces: Iterable[bytes]) -> Iterator[Row]:
     try:
         for document, num_bytes in values:
             number += 1
-            yield _too_large(number, "record", num_bytes) if num_bytes > MAX_PAYLOAD_BYTES else Row(
-                number, "record", document
+            yield (
+                _too_large(number, "record", num_bytes)
+                if num_bytes > MAX_PAYLOAD_BYTES
+                else Row(number, "record", document)
             )
     except UnicodeDecodeError as error:
         yield Row(number + 1, "record", error=_not_json(f"{error.reason}: it is not UTF-8; what follows was not read"))

@@ -195,7 +195,12 @@ def list_traces(
 def show_trace(store: TraceStore, text: str) -> dict[str, Any]:
     """All of one trace. Raises UnknownRef, AmbiguousRef, TraceForgotten."""
     stored = store.get(store.resolve(text))
-    return {"id": stored.id, "kind": stored.trace.kind, "added_at": stored.added_at, "trace": stored.trace.as_document()}
+    return {
+        "id": stored.id,
+        "kind": stored.trace.kind,
+        "added_at": stored.added_at,
+        "trace": stored.trace.as_document(),
+    }
 
 
 def measure_traces(store: TraceStore) -> dict[str, Any]:

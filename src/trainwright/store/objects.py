@@ -302,7 +302,7 @@ def _erased(digest: str, why: str) -> TraceForgotten:
     return TraceForgotten(
         f"The object {digest[:12]} was erased.",
         why=why,
-        next_step="Build the dataset version anew without the forgotten trace: `trainwright data build NAME@NEXT --from NAME@VERSION`.",
+        next_step="Build the dataset version anew without the trace: trainwright data build NAME@NEXT --from NAME@VERSION",
     )
 
 

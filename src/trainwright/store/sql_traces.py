@@ -194,7 +194,9 @@ class SqlTraces:
         columns = (_traces.c.id, _traces.c.forgotten_at, _traces.c.forgotten_by, _traces.c.forgotten_why)
         query = sa.select(*columns).where(_IS_FORGOTTEN)
         with self._reading() as connection:
-            return [Tombstone(*row) for row in connection.execute(query.order_by(_traces.c.forgotten_at, _traces.c.seq))]
+            return [
+                Tombstone(*row) for row in connection.execute(query.order_by(_traces.c.forgotten_at, _traces.c.seq))
+            ]
 
     def close(self) -> None:
         """Close the connections."""

@@ -165,7 +165,10 @@ class MemoryTraces:
 
     def find(self, limit: int = 100, after: str | None = None) -> list[StoredTrace]:
         """Newest first; see `TraceStore.find`."""
-        return [row for row in reversed(list(self._rows.values())) if self._is_before(row, after)][:limit]  # type: ignore[misc]
+        if after is not None and after not in self._sequence:
+            raise unknown_trace(after)
+        before = len(self._sequence) + 1 if after is None else self._sequence[after]
+        return [row for row in reversed(list(self.iter_all())) if row.seq < before][:limit]
 
     def search(self, words: str, limit: int = 100, after: str | None = None) -> list[StoredTrace]:
         """By words; see `TraceStore.search`."""
@@ -208,11 +211,6 @@ class MemoryTraces:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-    def _is_before(self, row: StoredTrace | Tombstone, after: str | None) -> bool:
-        if after is not None and after not in self._sequence:
-            raise unknown_trace(after)
-        return isinstance(row, StoredTrace) and (after is None or row.seq < self._sequence[after])
 
 
 @dataclass
