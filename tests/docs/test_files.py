@@ -150,6 +150,7 @@ JSON_COMMANDS = {
     "`plan`": ["plan", "manual.yaml"],
     "`runs list`": ["runs", "list"],
     "`runs show`": ["runs", "show", "manual@latest"],
+    "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
     "`lineage`": ["lineage", "manual@latest", "--check"],
     "`export`": ["export", "manual@latest", "exported"],

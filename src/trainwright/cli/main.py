@@ -27,6 +27,7 @@ VERBS = {
     "runs": "List runs, or show one.",
     "traces": "Import reasoning traces and conversations, and look at them.",
     "data": "Build dataset versions of traces, compare, export, check and forget.",
+    "tokens": "Look at what a model is shown, token by token.",
     "generate": "Let a trained model write.",
     "evaluate": "Ask a model the items of an evalset, and score its answers.",
     "compare": "Hold two evaluations against each other, item by item.",

@@ -24,7 +24,7 @@ from typing import Any
 from trainwright.core.durable import write_chunks
 from trainwright.core.errors import InvalidValue
 from trainwright.core.hashing import canonical_json
-from trainwright.core.traces import AnyTrace, Trace
+from trainwright.core.traces import AnyTrace, Conversation, Trace
 
 COLUMNS = ("id", "split", "kind", "trace_version", "prompt", "final_answer", "steps", "messages", "meta")
 """Of Parquet and CSV. `kind` is trace or conversation; what the one does not have is empty for it."""

@@ -69,9 +69,12 @@ def build_source_dataset(source: str, share: float, seed: int, objects: ObjectSt
 
 
 def iter_builtin_traces(source: str) -> Iterator[Trace]:
-    """The traces of `builtin:NAME`. Raises InvalidValue for a name that is not there."""
+    """The traces of `builtin:NAME`; no question of the corpus of that name is among them.
+
+    Raises InvalidValue for a name that is not there.
+    """
     _require_builtin(source)
-    return map(_as_trace, arithmetic.iter_arithmetic_traces(arithmetic.NUM_TRACES, arithmetic.SEED))
+    return map(_as_trace, arithmetic.iter_unread_traces())
 
 
 def iter_file_traces(file: str) -> Iterator[AnyTrace]:

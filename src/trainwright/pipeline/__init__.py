@@ -9,6 +9,8 @@
     branch.py     a run that goes on from another run's checkpoint: what `trainwright train --from` is
     inspect.py    what is already there: runs, lineage
     use.py        what a trained model is for: generate, export
+    rendering.py  traces to samples, through a chat template
+    preview.py    one sample as its tokens, and which of them are to be learnt
 
 Only this package knows the order. The rooms of the stages never import each other: they take records and give records.
 """

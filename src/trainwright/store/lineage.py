@@ -10,6 +10,7 @@ from trainwright.core.errors import (
     InternalError,
     ObjectDamaged,
     ObjectMissing,
+    TraceForgotten,
     TrainwrightError,
     UnknownRef,
 )
@@ -18,6 +19,7 @@ from trainwright.core.records import (
     DatasetVersion,
     Drift,
     Evaluation,
+    Forgotten,
     Outcome,
     Plan,
     Record,
@@ -71,7 +73,7 @@ class Finding:
     record_id: str
     kind: str
     name: str
-    problem: Literal["missing", "damaged"]
+    problem: Literal["missing", "damaged", "forgotten"]
     why: str
 
 
@@ -164,7 +166,10 @@ def label_record(record: Record) -> str:
     """A few words that tell a person which record this is."""
     match record:
         case DatasetVersion():
-            return f"{record.source}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+            what = f"{record.name}@{record.version}" if record.holds_traces else record.source
+            return f"{what}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+        case Forgotten():
+            return f"trace {record.trace[:NUM_ID_DIGITS]} forgotten, {record.at[:10]}"
         case Tokenizer():
             return f"{record.algorithm}, {record.vocab_size:,} pieces"
         case TokenSet():
@@ -208,6 +213,8 @@ def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
     for name, digest in _iter_objects(record):
         try:
             objects.require_intact(digest)
+        except TraceForgotten as error:
+            yield Finding(record.id, record.kind, name, "forgotten", f"{error.message} {error.why}")
         except (ObjectMissing, ObjectDamaged) as error:
             problem: Literal["missing", "damaged"] = "missing" if isinstance(error, ObjectMissing) else "damaged"
             yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
@@ -219,6 +226,8 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
         case DatasetVersion():
             for split, content in record.splits.items():
                 yield f"documents of {split}", content.documents
+            if record.records is not None:
+                yield "records", record.records
         case Tokenizer():
             yield from record.files.items()
         case TokenSet():
