@@ -22,7 +22,7 @@ from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.statistics import ALPHA
 from trainwright.pipeline.compare import compare, write_comparison
 from trainwright.pipeline.evaluate import PLACE, Question, evaluate_by_generation
-from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
+from trainwright.pipeline.inspect import find_run, find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.recall import recall
 from trainwright.pipeline.run import Finished, Options, resume, run
@@ -125,7 +125,7 @@ def _evaluate(done: tuple[Finished, ...], manifest: Manifest, workspace: Workspa
             phase.detail = f"{len(question.items):,} held-out problems asked; there is no model before this one"
             return Completed(done, None, later)
         earlier, was_known = _recall_or_ask(start.source, after, question, section, workspace, journal)
-        comparison = _compare(earlier, later, after.folder, workspace)
+        comparison = _compare(earlier, later, after, workspace)
         if is_known and was_known:
             phase.reuse()
         phase.artefacts |= {"evaluation": later.id, "evaluation_before": earlier.id}
@@ -193,10 +193,13 @@ def _recall_or_ask(
     return found.record, False
 
 
-def _compare(earlier: Evaluation, later: Evaluation, folder: RunFolder, workspace: Workspace) -> Comparison:
+def _compare(earlier: Evaluation, later: Evaluation, finished: Finished, workspace: Workspace) -> Comparison:
+    """The delta report, in every form, in the folder of the run."""
     comparison, before, after = compare(earlier.id, later.id, workspace, ALPHA)
+    before = before.model_copy(update={"label": find_run(str(earlier.checkpoint), workspace).name})
+    after = after.model_copy(update={"label": finished.run.name})
     for name in REPORTS:
-        write_comparison(comparison, before, after, folder.path / name, overwrite=True)
+        write_comparison(comparison, before, after, finished.folder.path / name, overwrite=True)
     return comparison
 
 
