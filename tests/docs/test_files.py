@@ -102,7 +102,7 @@ def test_everything_in_a_workspace_is_documented(page, guide_folder):
 def test_everything_in_a_run_folder_is_documented(page, guide_folder):
     documented = words_of(section_of(page, "A run folder"))
     folders = list((guide_folder / ".trainwright" / "runs").iterdir())
-    assert len(folders) == 3
+    assert len(folders) == 4
     found = {path.name + "/" * path.is_dir() for folder in folders for path in folder.iterdir()}
     assert found <= documented
     assert documented >= {"plan.json", "events.jsonl", "report.html"}
