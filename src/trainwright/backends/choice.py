@@ -21,6 +21,10 @@ Framework = Literal["torch", "reference"]
 WORTH_COMPILING_S = 150.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
 
+EMULATED_BELOW = 0.5
+"""A processor that multiplies bfloat16 at less than this share of its float32 speed has no instructions for it: those
+that have them are faster in it, those that have not about thirty times slower."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -61,7 +65,7 @@ def choose_compute(
     device = choose_device(framework, section.device)
     device_name = require_working(framework, device)
     num_threads = count_cores() if section.threads == "auto" else section.threads
-    dtypes = _choose_dtypes(section, framework, device, machine, memory)
+    dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
     candidates = list(_iter_candidates(section, framework, device, num_threads, dtypes))
     if len(candidates) == 1 and time_budget_s is None:
         return Choice(compute=candidates[0], device_name=device_name, reason="the only candidate", candidates=())
@@ -116,7 +120,7 @@ def count_cores() -> int:
 
 
 def _choose_dtypes(
-    section: ComputeSection, framework: Framework, device: str, machine: str, memory: Memory
+    section: ComputeSection, framework: Framework, device: str, num_threads: int, machine: str, memory: Memory
 ) -> list[Literal["float32", "bfloat16"]]:
     """The dtypes worth timing: where a processor has to emulate bfloat16, compiling for it would cost minutes for nothing."""
     if section.dtype != "auto":
@@ -124,12 +128,15 @@ def _choose_dtypes(
     backend = open_backend(framework)
     dtypes: list[Literal["float32", "bfloat16"]] = ["float32"]
     if "bfloat16" in backend.capabilities.dtypes:
-        key = digest_json({"machine": machine, "version": read_version(framework), "bfloat16 on": device})
-        known = memory.read(key)
-        if known is None:
-            known = {"is_fast": backend.multiplies_fast("bfloat16", device)}
-            memory.write(key, known)
-        dtypes += ["bfloat16"] if known["is_fast"] else []
+        key = digest_json({"machine": machine, "version": read_version(framework), "peaks on": device})
+        peaks = memory.read(key)
+        if peaks is None:
+            wide = Compute(framework=framework, device=device, dtype="float32", compile=False, num_threads=num_threads)
+            narrow = wide.model_copy(update={"dtype": "bfloat16"})
+            peaks = {"float32": backend.measure_peak(wide), "bfloat16": backend.measure_peak(narrow)}
+            memory.write(key, peaks)
+        if peaks["bfloat16"] >= EMULATED_BELOW * peaks["float32"]:
+            dtypes.append("bfloat16")
     return dtypes
 
 

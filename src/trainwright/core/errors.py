@@ -19,7 +19,7 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, EnvironmentDrift
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed
@@ -385,6 +385,12 @@ class NonFiniteLoss(TrainingError):
     name = "non-finite-loss"
 
 
+class TrainingUnstable(TrainingError):
+    """Training went wrong again after its last rollback; the checkpoints are good."""
+
+    name = "training-unstable"
+
+
 class RunBusy(TrainingError):
     """Another process is writing this run."""
 
@@ -409,7 +415,7 @@ class UnsupportedPlan(TrainingError):
     name, http_status = "unsupported-plan", 422
 
 
-class EnvironmentDrift(TrainingError):
+class Drift(TrainingError):
     """Something that can change the run's results is not as it was; each is named, and can be allowed by name."""
 
     name, http_status = "drift", 409

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from trainwright.backends.catalogue import CATALOGUE, open_backend, require_working
-from trainwright.core.errors import EnvironmentDrift, InvalidValue, RunDamaged
+from trainwright.core.errors import Drift, InvalidValue, RunDamaged
 from trainwright.core.hashing import canonical_json
 from trainwright.core.records import Change, Plan, Run
 from trainwright.store.run_folder import RunFolder
@@ -76,12 +76,12 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], plan
 
 
 def require_allowed(changes: Collection[Change], allowed: Collection[str], run: Run) -> None:
-    """Raises EnvironmentDrift, naming each, where a change that can change results is not allowed."""
+    """Raises Drift, naming each, where a change that can change results is not allowed."""
     refused = [change for change in changes if not change.exact and change.name not in allowed]
     if not refused:
         return
     options = " ".join(f"--allow-drift {change.name}" for change in changes if not change.exact)
-    raise EnvironmentDrift(
+    raise Drift(
         f"The run {run.id[:12]} would not go on exactly: {', '.join(change.name for change in refused)} changed.",
         why="; ".join(render_change(change) for change in refused) + ".",
         next_step="Go on where nothing of this changed, or accept that the weights will be others and have it put on "

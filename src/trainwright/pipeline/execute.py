@@ -18,17 +18,18 @@ from trainwright.pipeline.asking import Asking, open_asking
 from trainwright.pipeline.drift import keep_environment, read_run_environment
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
-from trainwright.pipeline.start import read_clock, read_first_weights, take_over
+from trainwright.pipeline.start import read_clock, read_first_state, read_first_weights, take_over
 from trainwright.store.checkpoint_writer import CheckpointWriter
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split
 from trainwright.store.workspace import Workspace
 from trainwright.train.batches import Batches, BatchSource
 from trainwright.train.interruption import StopRequest, listen_for_stop
-from trainwright.train.loop import HeldOut, LoopResult, Surroundings, train
+from trainwright.train.loop import LoopResult, Surroundings, train
 from trainwright.train.samples import SampleBatches
+from trainwright.train.telling import HeldOut
 from trainwright.watch.events import EventLog, Sink, iter_events
-from trainwright.watch.memory import PeakMemory
+from trainwright.watch.memory import PeakMemory, current_rss_bytes
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def execute(
                         # Handed over again, so that whatever a killed process left undone behind it is done.
                         writer.save(standing.state, start)
                         writer.wait()
-                    result = _train(prepared, workspace, trainer, events, writer, stop, start)
+                    result = _train(prepared, workspace, trainer, events, writer, stop, start, memory)
                 if not result.interrupted:
                     events.emit("run-finished", {"status": "completed", "step": result.position.step})
         if result.interrupted:
@@ -175,6 +176,7 @@ def _train(
     writer: CheckpointWriter,
     stop: StopRequest,
     position: Position,
+    memory: PeakMemory,
 ) -> LoopResult:
     plan = prepared.plan
     asking = open_asking(prepared, workspace)
@@ -189,12 +191,22 @@ def _train(
         writer.require_well()
         return stop.is_made
 
+    def read_scheduled(step: int) -> tuple[TrainingState, Position]:
+        # First of all: where this one is damaged, a resume must fall back to an older one and make it again.
+        writer.void_after(step)
+        if step == 0:
+            return read_first_state(plan, workspace), Position.start()
+        return writer.read(step)
+
     around = Surroundings(
         events=events,
         validate=validate,
         write_samples=lambda step: write_samples(trainer, asking, prepared, derive_seed(plan.seed, "sample", step)),
         save=writer.save,
+        read_scheduled=read_scheduled,
         should_stop=should_stop,
+        read_memory=lambda: (current_rss_bytes(), memory.peak_bytes),
+        peak_flops_per_s=speed.peak_flops_per_s if (speed := prepared.choice and prepared.choice.speed) else None,
     )
     return train(plan, trainer, batches, around, position)
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainwright.backends.initial import build_initial_weights
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.backends.initial import build_first_state, build_initial_weights
 from trainwright.core.errors import TokenizerMismatch, UnknownRef
 from trainwright.core.records import Change, Checkpoint, Drift, Plan
-from trainwright.core.state import Position, TrainingState, Weights
+from trainwright.core.state import Position, TrainingState
 from trainwright.pipeline.drift import (
     compare_environments,
     keep_environment,
@@ -33,7 +36,7 @@ class Standing:
     state: TrainingState | None
 
 
-def read_first_weights(plan: Plan, workspace: Workspace) -> Weights:
+def read_first_weights(plan: Plan, workspace: Workspace) -> dict[str, NDArray[np.float32]]:
     """The weights that a run of `plan` begins with: drawn from its seed, or those of another run's checkpoint.
 
     Raises UnknownRef, CheckpointDamaged where that checkpoint is not here or not whole.
@@ -44,12 +47,17 @@ def read_first_weights(plan: Plan, workspace: Workspace) -> Weights:
     return build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
 
 
+def read_first_state(plan: Plan, workspace: Workspace) -> TrainingState:
+    """All that a trainer remembers before the first update of a run that begins at step 0. Raises like `read_first_weights`."""
+    return build_first_state(plan.model, plan.training, read_first_weights(plan, workspace))
+
+
 def take_over(
     folder: RunFolder, prepared: Prepared, workspace: Workspace, journal: Journal, allowed: Collection[str]
 ) -> Standing:
     """Find out where the run stands, and put on record that this process goes on with it.
 
-    Raises EnvironmentDrift where something that can change its results did change and is not `allowed`; NoGoodCheckpoint;
+    Raises Drift where something that can change its results did change and is not `allowed`; NoGoodCheckpoint;
     TokenizerMismatch.
     """
     run, plan = folder.read_run(), prepared.plan

@@ -13,7 +13,14 @@ from typing import Self
 
 from trainwright.core.records import Checkpoint, TrainingPlan
 from trainwright.core.state import Position, TrainingState
-from trainwright.store.checkpoints import list_checkpoints, retain, write_checkpoint
+from trainwright.store.checkpoints import (
+    checkpoint_path,
+    list_checkpoints,
+    read_checkpoint,
+    retain,
+    void_after,
+    write_checkpoint,
+)
 from trainwright.store.ledger import Ledger
 
 
@@ -52,6 +59,17 @@ class CheckpointWriter:
         in_flight, self._in_flight = self._in_flight, None
         if in_flight is not None:
             in_flight.result()
+
+    def void_after(self, step: int) -> None:
+        """Delete the checkpoints after `step`, to which the run is rolled back; raises like `save`."""
+        self.wait()
+        void_after(self._folder, step, self._is_held)
+
+    def read(self, step: int) -> tuple[TrainingState, Position]:
+        """What was handed over at `step`, read back and verified. Raises CheckpointDamaged, and like `save`."""
+        self.wait()
+        content = read_checkpoint(checkpoint_path(self._folder, step))
+        return content.state, content.position
 
     def require_well(self) -> None:
         """Raises like `save`, as soon as it is known, without waiting."""

@@ -214,6 +214,23 @@ def _retire(folder: Path, step: int, is_held: Callable[[int], bool] = _nobody) -
     return True
 
 
+def void_after(folder: Path, step: int, is_held: Callable[[int], bool] = _nobody) -> list[Path]:
+    """Delete the checkpoints of steps after `step`: the run was rolled back there, and will not come to them again.
+
+    `latest` first goes back to the newest one that is left, or away where there is none. One that `is_held` stays: going on
+    from it would come to the same rollback. Returns what was deleted.
+    """
+    checkpoints = list_checkpoints(folder)
+    kept = [path for number, path in checkpoints if number <= step]
+    void = [number for number, _ in checkpoints if number > step and not is_held(number)]
+    if void and kept:
+        write_file(folder / LATEST_FILE, f"{kept[-1].name}\n".encode())
+    elif void:
+        (folder / LATEST_FILE).unlink(missing_ok=True)
+    # The newest first: what a kill leaves is a run that was interrupted earlier.
+    return [checkpoint_path(folder, number) for number in reversed(void) if _retire(folder, number, is_held)]
+
+
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def render_tensors(tensors: Weights) -> bytes:
     """Arrays as safetensors bytes: the same arrays give the same bytes, whatever order they come in."""

@@ -7,7 +7,7 @@ differ between epochs and any batch can be made at any time. Batches have a fixe
 Shapes: B rows, T positions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -44,7 +44,7 @@ def count_windows(num_tokens: int, seq_length: int) -> int:
 class Batches(Protocol):
     """The batches of one run, whatever they are made of."""
 
-    def iter_steps(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Batch, ...]]]:
+    def iter_steps(self, start: int, stop: int) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
         """(step, micro-batches) for start … stop-1."""
 
     def epoch_at(self, step: int) -> float:
@@ -53,7 +53,7 @@ class Batches(Protocol):
 
 def iter_ahead(
     micro_batches_at: Callable[[int], tuple[Batch, ...]], start: int, stop: int
-) -> Iterator[tuple[int, tuple[Batch, ...]]]:
+) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
     """(step, micro-batches) for start … stop-1, the next one always being made while this one is used."""
     if start >= stop:
         return
@@ -86,7 +86,7 @@ class BatchSource:
         parts = np.split(rows, self._accumulation)
         return tuple(Batch(np.ascontiguousarray(part[:, :-1]), np.ascontiguousarray(part[:, 1:])) for part in parts)
 
-    def iter_steps(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Batch, ...]]]:
+    def iter_steps(self, start: int, stop: int) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
         """(step, micro-batches) for start … stop-1, the next one always being read while this one is used."""
         return iter_ahead(self.micro_batches_at, start, stop)
 

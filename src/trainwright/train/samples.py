@@ -14,7 +14,7 @@ Shapes: B rows, T positions, R rows of an epoch, N samples, P their places (as m
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -124,7 +124,7 @@ class SampleBatches:
         size = self._batch_size // self._accumulation
         return tuple(batch.rows(start, start + size) for start in range(0, self._batch_size, size))
 
-    def iter_steps(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Batch, ...]]]:
+    def iter_steps(self, start: int, stop: int) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
         """(step, micro-batches) for start … stop-1, the next one always being made while this one is used."""
         return iter_ahead(self.micro_batches_at, start, stop)
 

@@ -45,6 +45,9 @@ NUMERIC_VARIABLES = (
 NUMERIC_CPU_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 """Instruction sets by which kernels are chosen, as /proc/cpuinfo spells them."""
 
+COMPUTING_ROOMS = ("backends", "core", "evaluate", "pipeline", "store", "tokens", "train")
+"""Rooms whose code takes part in what a run that has begun computes."""
+
 GIT_TIMEOUT_S = 5.0
 
 
@@ -80,10 +83,10 @@ def describe_machine() -> str:
 
 @functools.cache
 def _digest_code() -> str:
-    """SHA-256 over this package's own source files: versions stay the same while code is being worked on."""
+    """SHA-256 over the source files that results depend on: a version stays the same while code is being worked on."""
     root = Path(__file__).parents[1]
-    sources = {str(path.relative_to(root)): digest_file(path) for path in sorted(root.rglob("*.py"))}
-    return digest_json(sources)
+    paths = sorted(path for room in COMPUTING_ROOMS for path in (root / room).rglob("*.py"))
+    return digest_json({str(path.relative_to(root)): digest_file(path) for path in paths})
 
 
 def _read_git(folder: Path) -> dict[str, Any]:

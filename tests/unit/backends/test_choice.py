@@ -1,5 +1,7 @@
 """How `auto` is settled: the faster way for a run of this length, measured once and remembered."""
 
+from typing import ClassVar
+
 import pytest
 
 from trainwright.backends import choice
@@ -32,10 +34,10 @@ class Framework:
         devices=("cuda", "cpu"), dtypes=("float32", "bfloat16"), compiles=True, optimizers=("adamw",)
     )
     working = ("cpu",)
-    fast = ("float32", "bfloat16")
+    peaks: ClassVar = {"float32": 1e11, "bfloat16": 2e11}
 
-    def multiplies_fast(self, dtype, device):
-        return dtype in self.fast
+    def measure_peak(self, compute):
+        return self.peaks[compute.dtype]
 
     def probe(self, device):
         return Probe(device in self.working, "1", f"a {device}", problem=f"no {device}", remedy="buy one")
@@ -255,15 +257,13 @@ def test_short_run_that_is_to_be_compiled_measures_both_ways_of_it(figures):
 
 
 def test_dtype_that_the_processor_emulates_is_not_tried_and_float32_is_compiled_in_its_place(figures, monkeypatch):
-    monkeypatch.setattr(Framework, "fast", ("float32",))
+    monkeypatch.setitem(Framework.peaks, "bfloat16", 3e9)
     figures[("float32", True)] = (20.0, 0.4)
     remembered = Remembered()
     found = choose(memory=remembered)
     assert figures["measured"] == [EAGER, ("float32", True)]
     assert chosen(found) == ("float32", True)
-    monkeypatch.setattr(
-        Framework, "fast", ("float32", "bfloat16")
-    )  # one look decides for good: a plan must not flicker
+    monkeypatch.setitem(Framework.peaks, "bfloat16", 2e11)  # one look decides for good: a plan must not flicker
     assert choose(memory=remembered).compute == found.compute
 
 

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from trainwright.cli.manifest_options import parse_duration
 from trainwright.core.errors import InvalidValue, ManifestNotFound, ManifestUnreadable, OutOfRange, UnknownKey
-from trainwright.core.manifest import Manifest, iter_manifest_keys, parse_manifest, schema_of_keys
+from trainwright.core.manifest import (
+    Manifest,
+    iter_manifest_keys,
+    list_override_keys,
+    parse_manifest,
+    schema_of_keys,
+)
 from trainwright.core.presets import PRESETS
 
 
@@ -377,3 +383,8 @@ def test_text_and_traces_are_not_learnt_from_at_once():
 def test_manifest_can_be_written_down_and_read_back(write):
     manifest = parse_manifest(write(TUNED))
     assert Manifest.model_validate(manifest.model_dump(mode="json", exclude_unset=True)) == manifest
+
+
+def test_keys_of_overrides_are_listed_whether_dotted_or_nested():
+    overrides = ["train.steps=9", "train={optimizer: {beta1: 0.5}, dropout: 0}", "name=x", "model={}"]
+    assert list_override_keys(overrides) == ["train.steps", "train.optimizer.beta1", "train.dropout", "name", "model"]
