@@ -1,10 +1,13 @@
 """Traces through the command line: from a file to a version, out again, and forgotten, killed or not."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+
+from trainwright.core.hashing import digest_bytes
 
 NUM_TRACES = 40
 
@@ -24,19 +27,24 @@ def write_traces(path: Path, count: int = NUM_TRACES) -> Path:
     return path
 
 
-@pytest.fixture
-def dev(command):
-    """The command line where dev@v1 holds 40 traces."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, command_line):
+    """A folder in which dev@v1 holds 40 traces. Not to be changed."""
+    command = command_line(tmp_path_factory.mktemp("traces"))
     command("traces", "import", write_traces(command.folder / "traces.jsonl"))
     command("data", "build", "dev@v1", "--select", "random", "--seed", "1")
-    return command
+    return command.folder
+
+
+@pytest.fixture
+def dev(made, tmp_path, command_line):
+    """The command line in a copy of it."""
+    shutil.copytree(made, tmp_path / "copy")
+    return command_line(tmp_path / "copy")
 
 
 def first_trace(command) -> str:
-    line = command("data", "export", "dev@v1", "-").out.splitlines()[0]
-    prompt = json.loads(line)["prompt"].split()[2]
-    (item,) = command("traces", "search", f"what {prompt}", "--limit", "1", "--json").document["items"]
-    return str(item["id"])
+    return digest_bytes(command("data", "export", "dev@v1", "-").out.splitlines()[0].encode())
 
 
 def test_from_a_file_to_a_version_and_without_one_trace(dev):
@@ -46,7 +54,8 @@ def test_from_a_file_to_a_version_and_without_one_trace(dev):
     rest = dev("traces", "list", "--limit", "30", "--after", page["next"], "--json").document
     assert (len(page["items"]), len(rest["items"]), rest["next"]) == (30, 10, None)
     trace_id = first_trace(dev)
-    assert dev("traces", "show", trace_id[:12], "--json").document["trace"]["steps"]
+    found = dev("traces", "search", "what is 1", "--json").document["items"]
+    assert found[0]["id"] == dev("traces", "show", found[0]["id"][:12], "--json").document["id"]
 
     exported = dev("data", "export", "dev@v1", "a.jsonl", "--json").document
     assert exported["num_records"] == NUM_TRACES
@@ -78,13 +87,7 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(dev):
     for arguments, name, code in (
         (("data", "build", "dev@v1", "--limit", "3"), "immutable-record", 64),
         (("data", "build", "x@v1", "--filter", "meta.kind=none"), "nothing-selected", 2),
-        (("data", "build", "x@latest"), "invalid-value", 64),
         (("data", "build", "x@v1", "--from", "dev@v1", "--limit", "3"), "invalid-value", 64),
-        (("data", "build", "x@v1", "--filter", "kind"), "invalid-value", 64),
-        (("data", "show", "nothing@v1"), "unknown-ref", 64),
-        (("data", "export", "dev@v1", "traces.jsonl"), "output-exists", 64),
-        (("traces", "show", "ffffffffffff"), "unknown-ref", 64),
-        (("traces", "import", "nowhere.jsonl"), "source-not-found", 2),
         (("traces", "search", "--", "-"), "invalid-value", 64),
     ):
         assert dev(*arguments[:2], "--json", *arguments[2:], expect=code).error["name"] == name, arguments
@@ -92,7 +95,7 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(dev):
     assert [one["key"] for one in dev("data", "list", "--json").document["items"]] == ["dev@v1"]
 
 
-@pytest.mark.parametrize("at", [1, 2, 4, 7])
+@pytest.mark.parametrize("at", [2, 7])
 def test_a_build_that_is_killed_is_built_by_the_same_command(dev, at_instant, at):
     """Killed just before the at-th operation on a stored object."""
     arguments = ("data", "build", "other@v1", "--select", "random")
@@ -103,7 +106,7 @@ def test_a_build_that_is_killed_is_built_by_the_same_command(dev, at_instant, at
     assert dev("data", "verify", "other@v1", "--json").document["num_records"] == NUM_TRACES
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 8])
+@pytest.mark.parametrize("at", [1, 5])
 def test_forgetting_that_is_killed_holds_and_is_finished_by_the_same_command(dev, at_instant, at):
     """Killed just before the at-th operation on a stored object: after the trace store has let the content go."""
     trace_id = first_trace(dev)

@@ -15,7 +15,7 @@ from trainwright.core.errors import (
     TraceForgotten,
 )
 from trainwright.core.hashing import digest_bytes
-from trainwright.core.records import Checkpoint, DatasetVersion, Forgotten, Run, Shard, TokenSet, TokenSplit
+from trainwright.core.records import Checkpoint, Forgotten, Run, Shard, TokenSet, TokenSplit
 from trainwright.core.traces import parse_trace
 from trainwright.data.selection import Selection, parse_filter
 from trainwright.data.trace_dataset import iter_ids, iter_traces
