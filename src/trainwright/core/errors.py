@@ -18,7 +18,7 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   └── BudgetExceeded, ValidationFailed
@@ -351,6 +351,12 @@ class NonFiniteLoss(TrainingError):
     """The loss or a gradient is NaN or infinite; the parameters were left as they were."""
 
     name = "non-finite-loss"
+
+
+class TrainingUnstable(TrainingError):
+    """Training went wrong again after its last rollback; the checkpoints are good."""
+
+    name = "training-unstable"
 
 
 class RunBusy(TrainingError):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from trainwright.core.errors import InvalidValue, OutOfRange
-from trainwright.core.manifest import Manifest, TrainSection
+from trainwright.core.manifest import Manifest, StabilitySection, TrainSection
 from trainwright.core.records import (
     Budgets,
     Compute,
@@ -13,6 +13,7 @@ from trainwright.core.records import (
     Optimizer,
     Plan,
     Schedule,
+    Stability,
     TokenSet,
     TrainingPlan,
 )
@@ -25,6 +26,11 @@ MATRIX_RATE_RATIO = 10 / 3
 
 NUM_VALIDATIONS = 5
 """Validations in a run that leaves `validate_every` open; runs of more epochs validate at each epoch's end instead."""
+
+
+NUM_WATCHED, WATCH_EVERY_AT_LEAST = 100, 25
+"""Looks at the gradients in a run that leaves `watch_every` open, but never more often than every so many steps: a look
+costs a few passes over the weights, which is to stay below 1 % of the time (bench/monitoring_cost.py)."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,36 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
         ),
         sample_prompts=train.sample_prompts,
         sample_tokens=train.sample_tokens,
+        stability=resolve_stability(train.stability),
+        ema_decay=train.ema_decay,
+        watch_every=resolve_watch_every(train, num_steps),
     )
+
+
+def resolve_stability(section: StabilitySection) -> Stability | None:
+    """The ladder, or none. Raises InvalidValue where the skips that it takes never fit into a window."""
+    if not section.enabled:
+        return None
+    if section.max_skips > section.window:
+        raise InvalidValue(
+            f"train.stability.max_skips is {section.max_skips} and train.stability.window is {section.window}.",
+            why="The skips are counted within the window, so they would never be that many.",
+            next_step="Lower train.stability.max_skips, or raise train.stability.window.",
+        )
+    return Stability(
+        outlier_sigmas=section.outlier_sigmas,
+        window=section.window,
+        max_skips=section.max_skips,
+        rate_factor=section.rate_factor,
+        max_rollbacks=section.max_rollbacks,
+    )
+
+
+def resolve_watch_every(train: TrainSection, num_steps: int) -> int:
+    """Steps between two looks at the gradients; 0: none."""
+    if train.watch_every == "auto":
+        return max(WATCH_EVERY_AT_LEAST, math.ceil(num_steps / NUM_WATCHED))
+    return train.watch_every
 
 
 def resolve_budgets(manifest: Manifest) -> Budgets:

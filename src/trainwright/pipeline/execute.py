@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainwright.backends.catalogue import open_backend
-from trainwright.backends.initial import build_initial_weights
+from trainwright.backends.initial import build_initial_state, build_initial_weights
 from trainwright.backends.protocol import Model, Trainer
 from trainwright.core.errors import Interrupted, TokenizerMismatch, TrainwrightError
 from trainwright.core.hashing import canonical_json
@@ -18,7 +18,14 @@ from trainwright.evaluate.generation import Decoding, iter_generated
 from trainwright.evaluate.held_out import Likelihood, measure_likelihood
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
-from trainwright.store.checkpoints import read_newest_good, retain, write_checkpoint
+from trainwright.store.checkpoints import (
+    checkpoint_path,
+    read_checkpoint,
+    read_newest_good,
+    retain,
+    void_after,
+    write_checkpoint,
+)
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split
 from trainwright.store.workspace import Workspace
@@ -26,10 +33,11 @@ from trainwright.tokens.protocol import TextTokenizer
 from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.train.batches import BatchSource
 from trainwright.train.interruption import StopRequest, listen_for_stop
-from trainwright.train.loop import HeldOut, LoopResult, Surroundings, train
+from trainwright.train.loop import LoopResult, Surroundings, train
+from trainwright.train.telling import HeldOut
 from trainwright.watch.environment import read_environment
 from trainwright.watch.events import EventLog, Sink, iter_events
-from trainwright.watch.memory import PeakMemory
+from trainwright.watch.memory import PeakMemory, current_rss_bytes
 
 PACKAGES = ("trainwright", "torch", "numpy", "sentencepiece", "tokenizers", "safetensors", "pydantic", "sqlalchemy")
 
@@ -78,7 +86,7 @@ def execute(
                     journal.screen.catch_up(iter_events(folder.events_path))
                 else:
                     events.emit("run-started", _describe_start(plan))
-                result = _train(prepared, folder, workspace, trainer, events, stop, start)
+                result = _train(prepared, folder, workspace, trainer, events, stop, start, memory)
                 if not result.interrupted:
                     events.emit("run-finished", {"status": "completed", "step": result.position.step})
         if result.interrupted:
@@ -87,6 +95,7 @@ def execute(
                 why="A stop was asked for.",
                 next_step=f"trainwright resume {run.id[:12]}",
             )
+        phase.artefacts["run"] = run.id
         phase.detail = f"{result.position.step:,} steps{', stopped early' * result.stopped_early}"
     return Trained(folder, run, result.position, _training_peak(memory, start, result.position))
 
@@ -166,6 +175,7 @@ def _train(
     events: EventLog,
     stop: StopRequest,
     position: Position,
+    memory: PeakMemory,
 ) -> LoopResult:
     plan = prepared.plan
     training = plan.training
@@ -193,15 +203,28 @@ def _train(
             position=position,
         )
         workspace.ledger.put(checkpoint)
-        retain(folder.checkpoints_path, training.keep_last, {position.best_step} if position.best_step else set())
+        # A rollback may come to ask for the scheduled one, however many interruptions left newer ones.
+        kept = {step for step in (position.best_step, position.scheduled_step) if step}
+        retain(folder.checkpoints_path, training.keep_last, kept)
         return checkpoint.weights
+
+    def read_scheduled(step: int) -> tuple[TrainingState, Position]:
+        # First of all: where this one is damaged, a resume must fall back to an older one and make it again.
+        void_after(folder.checkpoints_path, step)
+        if step == 0:
+            return build_initial_state(plan.model, training, plan.seed), Position.start()
+        content = read_checkpoint(checkpoint_path(folder.checkpoints_path, step))
+        return content.state, content.position
 
     around = Surroundings(
         events=events,
         validate=validate,
         write_samples=lambda step: write_samples(trainer, tokenizer, prepared, derive_seed(plan.seed, "sample", step)),
         save=save,
+        read_scheduled=read_scheduled,
         should_stop=lambda: stop.is_made,
+        read_memory=lambda: (current_rss_bytes(), memory.peak_bytes),
+        peak_flops_per_s=speed.peak_flops_per_s if (speed := prepared.choice and prepared.choice.speed) else None,
     )
     return train(plan, trainer, batches, around, position)
 

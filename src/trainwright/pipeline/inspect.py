@@ -13,7 +13,7 @@ from trainwright.store.checkpoints import list_checkpoints
 from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.watch.events import iter_events
+from trainwright.watch.events import iter_events, leave_out_undone
 
 PAGE = 1000
 Status = Literal["running", "interrupted", "completed", "failed"]
@@ -85,8 +85,8 @@ def read_state(run: Run, workspace: Workspace) -> RunState:
     outcome = outcome_of(run, workspace)
     step, bits_per_byte = 0, None
     if folder.events_path.exists():
-        for event in iter_events(folder.events_path):
-            step = event.get("step", step)
+        for event in leave_out_undone(iter_events(folder.events_path)):
+            step = event["to_step"] if event["kind"] == "rollback" else event.get("step", step)
             bits_per_byte = event.get("bits_per_byte", bits_per_byte)
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
     if isinstance(report, Report):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, ValidationFailed
+from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, TrainingUnstable, ValidationFailed
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
 from trainwright.pipeline.execute import begin_run, execute, record_failure
@@ -130,7 +130,7 @@ def _finish(
     """Execute, validate, publish, as the one process that writes this run."""
     try:
         trained = execute(prepared, folder, workspace, journal, sinks)
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, TrainingUnstable) as error:
         record_failure(run, error, workspace)
         raise
     report, checkpoint, path = validate(prepared, trained, workspace, journal)

@@ -182,12 +182,33 @@ def retain(folder: Path, keep_last: int, keep_steps: Collection[int] = ()) -> li
         require_intact(checkpoints[-1][1])
         sync_folder(folder)
     for path in retired:
-        with translate_write_errors(path):
-            # Renamed first, so that a reader, or a kill in the middle, never meets half a checkpoint.
-            hidden = path.with_name(f".{path.name}.retired.tmp")
-            path.replace(hidden)
-            shutil.rmtree(hidden)
+        _delete(path)
     return retired
+
+
+def void_after(folder: Path, step: int) -> list[Path]:
+    """Delete the checkpoints of steps after `step`: the run was rolled back there, and will not come to them again.
+
+    `latest` first goes back to the newest one that is left, or away where there is none. Returns what was deleted.
+    """
+    checkpoints = list_checkpoints(folder)
+    kept = [path for number, path in checkpoints if number <= step]
+    void = [path for number, path in checkpoints if number > step]
+    if void and kept:
+        write_file(folder / LATEST_FILE, f"{kept[-1].name}\n".encode())
+    elif void:
+        (folder / LATEST_FILE).unlink(missing_ok=True)
+    for path in reversed(void):  # the newest first: what a kill leaves is a run that was interrupted earlier
+        _delete(path)
+    return void
+
+
+def _delete(path: Path) -> None:
+    """Renamed first, so that a reader, or a kill in the middle, never meets half a checkpoint."""
+    with translate_write_errors(path):
+        hidden = path.with_name(f".{path.name}.retired.tmp")
+        path.replace(hidden)
+        shutil.rmtree(hidden)
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
