@@ -82,7 +82,10 @@ def insert_batch(folder: Path) -> float:
     from trainwright.store.traces import import_batch
 
     with (folder / "traces.jsonl").open() as file:
-        documents = [json.loads(line) | {"prompt": "batch " + str(number)} for number, line in zip(range(1000), file)]
+        documents = [
+            json.loads(line) | {"prompt": "batch " + str(number)}
+            for number, line in zip(range(1000), file, strict=False)
+        ]
     store = SqlTraces.open_file(folder / "batch.sqlite")
     begun = time.perf_counter()
     import_batch(store, [parse_trace(document) for document in documents])
