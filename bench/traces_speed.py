@@ -162,7 +162,8 @@ def report(count: int, results: dict[str, dict[str, float]]) -> None:
     for what, measured in results.items():
         number = {"batch": 1000, "small export": 100}.get(what, count)
         line = f"  {what:24} {measured['elapsed_s']:9.3f} s {number / measured['elapsed_s']:12,.0f}/s"
-        line += f"  (cpu {measured['cpu_s']:7.3f} s {number / measured['cpu_s']:12,.0f}/s)  peak {measured['peak_mib']:4.0f} MiB"
+        line += f"  (cpu {measured['cpu_s']:7.3f} s {number / measured['cpu_s']:12,.0f}/s)"
+        line += f"  peak {measured['peak_mib']:4.0f} MiB"
         if what in limits:
             wall, cpu = (measured[key] / results[limits[what]][key] for key in ("elapsed_s", "cpu_s"))
             line += f"  {wall:.1f} (cpu {cpu:.1f}) times the {limits[what]}"
