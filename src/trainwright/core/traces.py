@@ -157,7 +157,9 @@ def parse_trace(document: Any) -> AnyTrace:
 def read_canonical(line: bytes) -> AnyTrace:
     """A trace from its canonical JSON, as `canonical` made it: the quick way back, for bytes whose digest was verified."""
     kind = Conversation if line.startswith(b'{"messages":') else Trace
-    return kind.model_validate_json(line)
+    trace: AnyTrace = kind.model_validate_json(line)
+    trace.__dict__["canonical"] = line  # what the cached property would work out again
+    return trace
 
 
 def require_payload(num_bytes: int) -> None:

@@ -15,7 +15,7 @@ from trainwright.core.errors import (
     TraceForgotten,
 )
 from trainwright.core.hashing import digest_bytes
-from trainwright.core.records import Checkpoint, DatasetVersion, Forgotten, Run, Shard, TokenSet, TokenSplit
+from trainwright.core.records import Checkpoint, Forgotten, Run, Shard, TokenSet, TokenSplit
 from trainwright.core.traces import parse_trace
 from trainwright.data.selection import Selection, parse_filter
 from trainwright.data.trace_dataset import iter_ids, iter_traces
@@ -303,7 +303,7 @@ def test_what_has_no_form_stops_the_export_by_id_and_leaves_no_file(filled, tmp_
     dataset = build(filled).dataset
     with pytest.raises(NotTrainable, match=asked.id[:12]):
         datasets.export_version(dataset, "tunix_sft", tmp_path / "a", filled)
-    assert list(tmp_path.glob("*a*")) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["workspace"]
     assert datasets.export_version(dataset, "messages", tmp_path / "b", filled)["num_records"] == 41
 
 
@@ -427,19 +427,36 @@ def test_forgetting_that_was_cut_short_holds_already_and_is_finished_by_a_second
     assert filled.ledger.find("receipt")[0].record == result.receipt
 
 
-def test_a_trace_that_is_forgotten_while_a_version_is_built_is_noticed(filled, monkeypatch):
-    victim = filled.traces.find(1)[0].id
-    put = filled.ledger.put
+@pytest.mark.parametrize("moment", ["before the record", "before the objects", "after the objects"])
+def test_a_trace_that_is_forgotten_while_a_version_is_built_is_noticed(filled, monkeypatch, moment):
+    victim = filled.traces.get(filled.traces.find(1)[0].id)
 
-    def put_late(record):
-        if isinstance(record, DatasetVersion):
-            forget.forget_trace(victim, filled, who="someone", why="meanwhile")
-        return put(record)
+    def forget_first(target, name, at_call):
+        calls = []
+        genuine = getattr(target, name)
 
-    monkeypatch.setattr(filled.ledger, "put", put_late)
+        def wrapped(*arguments, **settings):
+            calls.append(arguments)
+            if len(calls) == at_call:
+                monkeypatch.setattr(target, name, genuine)
+                forget.forget_trace(victim.id, filled, who="someone", why="meanwhile")
+            return genuine(*arguments, **settings)
+
+        monkeypatch.setattr(target, name, wrapped)
+
+    if moment == "before the record":
+        forget_first(filled.ledger, "put", 1)
+    elif moment == "before the objects":
+        forget_first(filled.objects, "put_file", 1)
+    else:
+        forget_first(filled.objects, "put_file", 3)
     with pytest.raises(TraceForgotten):
         build(filled)
     assert filled.ledger.read_ref("dev@v1") is None
+    assert datasets.list_versions(filled, 10) == ([], None)
+    stored = [path for path in filled.root.rglob("*") if path.is_file()]
+    assert not [path for path in stored if victim.canonical in path.read_bytes()]
+    assert build(filled).is_new
 
 
 def test_forgotten_traces_are_not_imported_again(filled, tmp_path):
