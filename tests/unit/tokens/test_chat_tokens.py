@@ -16,7 +16,7 @@ from trainwright.tokens.chat_tokens import encode_pieces
 from trainwright.tokens.huggingface import HuggingFaceTokenizer
 
 START, END = "<start_of_turn>", "<end_of_turn>"
-CORPUS = ["the river in the house\n\nby the river: the model said 12 = 3 * 4\n"] * 20
+CORPUS = ["the river in the house\n\nby the river: the model said 12 = 3 * 4\n", "the house\n\n"] * 20
 QUIRKS = [
     " ",
     "  ",
@@ -152,6 +152,14 @@ def check_targets(opened, prompt: str, answers: list[str]) -> None:
     assert sum(int(token) in controls for token in encoded.ids) == 4 * len(answers)
     markers_left_out = "".join(piece.text for piece in pieces if not piece.is_control)
     assert "".join(encoded.texts) == markers_left_out
+
+
+def test_text_that_is_other_tokens_when_nothing_follows_is_divided_from_what_follows():
+    opened = OPENED["byte-level"]
+    assert len(opened.encode("\n\n")) == 1
+    assert len(opened.encode("\n\nthe")) == 3  # no token reaches across: the line ends come apart
+    encoded = encode_pieces(opened, [Piece("\n\n"), Piece("the", True)])
+    assert encoded.ids.tolist() == [*opened.encode("\n\n"), *opened.encode("the")]
 
 
 @pytest.mark.parametrize("name", FAST)
