@@ -72,9 +72,14 @@ def test_the_same_trace_twice_is_one_and_it_says_so(store: TraceStore) -> None:
 
 def test_an_import_that_fails_leaves_nothing(store: TraceStore) -> None:
     fill(store, 2)
-    with pytest.raises(ZeroDivisionError), store.importing() as running:
-        running.add([make_trace(10), make_trace(11)])
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.importing() as running:
+            running.add([make_trace(10), make_trace(11)])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert store.count().num_traces == 2
     assert [one.state for one in import_batch(store, [make_trace(10)])] == ["new"]
     assert store.find(1)[0].id == make_trace(10).id
@@ -125,7 +130,7 @@ def test_the_beginning_of_an_id_is_enough(store: TraceStore) -> None:
     assert store.resolve(traces[5].id) == traces[5].id
     with pytest.raises(UnknownRef):
         store.resolve("0" * 64)
-    with pytest.raises(UnknownRef, match="Nothing|No trace"):
+    with pytest.raises(UnknownRef, match="No trace"):
         store.resolve(traces[5].id[:3])
     by_beginning: dict[str, int] = {}
     for trace in traces:

@@ -156,7 +156,10 @@ def diff(
 
     with open_workspace(workspace_root(workspace)) as opened:
         document = diff_versions(find_dataset(before, opened), find_dataset(after, opened), opened)
-    _print(document, as_json=as_json)
+    # How every count and distribution changed is for programs; `data show` and `data card` read better.
+    _print(
+        document if as_json else {key: value for key, value in document.items() if key != "statistics"}, as_json=as_json
+    )
 
 
 @app.command()

@@ -110,7 +110,7 @@ class TraceDraft:
         )
 
     def keep(self, objects: ObjectStore) -> None:
-        """Put documents and records into the object store. Raises DiskFull, NotWritable, TraceForgotten."""
+        """Put the records, then the documents into the object store. Raises DiskFull, NotWritable, TraceForgotten."""
         assert self._records is not None
         for path in (self._records, *(split.documents_path for split in self._splits.values())):
             objects.put_file(path)

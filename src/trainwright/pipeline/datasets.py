@@ -1,7 +1,8 @@
 """Dataset versions of traces: build, merge, find, compare, export, verify.
 
-A version is a record, its bytes are objects, and `NAME@VERSION` is a ref that is set once. What is kept last makes it
-exist: objects, then the record, then the ref; killed in between, the same command goes through again.
+A version is a record, its bytes are objects, and `NAME@VERSION` is a ref that is set once. The record is put first, so
+that forgetting a trace finds whatever may hold it; the ref is set last and makes the version exist. Killed in between,
+the same command goes through again.
 """
 
 import mmap
@@ -194,13 +195,13 @@ def parse_key(key: str) -> tuple[str, str]:
 
 
 def _publish(draft: TraceDraft, dataset: DatasetVersion, workspace: Workspace) -> Built:
-    """Objects, record, ref, in this order; or the version that is there, if it has the same content."""
+    """Record, objects, ref, in this order; or the version that is there, if it has the same content."""
     key = f"{dataset.name}@{dataset.version}"
     known = _find_known(key, workspace)
     if known is None:
-        draft.keep(workspace.objects)
         workspace.ledger.put(dataset)
-        require_usable(dataset, workspace)  # a trace may have been forgotten while this was being built
+        draft.keep(workspace.objects)
+        _require_nothing_forgotten_meanwhile(dataset, workspace)
         try:
             workspace.ledger.move_ref(key, dataset.id, None, who="trainwright data", why="built")
         except RefMoved:  # another process was first
@@ -215,6 +216,14 @@ def _publish(draft: TraceDraft, dataset: DatasetVersion, workspace: Workspace) -
         why=f"A version never changes, and {key} is {found}.",
         next_step=f"Build it under another name, for example {suggest_key(key, workspace)}; `trainwright data diff` compares.",
     )
+
+
+def _require_nothing_forgotten_meanwhile(dataset: DatasetVersion, workspace: Workspace) -> None:
+    """Raises TraceForgotten where a trace was forgotten after it was chosen; its content is then erased here too."""
+    for trace_id in list_forgotten(dataset, workspace):
+        for digest in find_holding(dataset, trace_id, workspace):
+            workspace.objects.erase(digest, f"It held the trace {trace_id[:12]}, which was forgotten.")
+    require_usable(dataset, workspace)
 
 
 def _find_known(key: str, workspace: Workspace) -> Any:
@@ -269,13 +278,18 @@ def find_dataset(ref: str, workspace: Workspace) -> DatasetVersion:
 
 
 def iter_versions(workspace: Workspace) -> Iterator[DatasetVersion]:
-    """Every version of traces in the ledger, the newest first."""
+    """Every version of traces in the ledger, the newest first, those whose building was cut short among them."""
     after: str | None = None
     while page := workspace.ledger.find("dataset", PAGE, after=after):
         after = page[-1].record.id
         for stored in page:
             if isinstance(stored.record, DatasetVersion) and stored.record.holds_traces:
                 yield stored.record
+
+
+def _is_published(dataset: DatasetVersion, workspace: Workspace) -> bool:
+    """Whether its building was finished."""
+    return workspace.ledger.read_ref(f"{dataset.name}@{dataset.version}") == dataset.id
 
 
 def list_versions(
@@ -286,7 +300,7 @@ def list_versions(
     last = None if after is None else workspace.ledger.resolve(after)
     is_past = last is None
     for dataset in iter_versions(workspace):
-        if is_past:
+        if is_past and _is_published(dataset, workspace):
             found.append(dataset)
         is_past = is_past or dataset.id == last
         if len(found) > limit:
@@ -305,11 +319,19 @@ def list_forgotten(dataset: DatasetVersion, workspace: Workspace) -> list[str]:
 def holds(dataset: DatasetVersion, trace_id: str, workspace: Workspace) -> bool:
     """Whether a trace is, or was, among those of a version."""
     assert dataset.records is not None
+    if not workspace.objects.has(dataset.records):  # its building was cut short before anything was kept
+        return False
     with (
         workspace.objects.open_local(dataset.records).open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines,
     ):
         return lines.find(trace_id.encode("ascii")) >= 0
+
+
+def find_holding(dataset: DatasetVersion, trace_id: str, workspace: Workspace) -> list[str]:
+    """The digests of the documents that hold a trace."""
+    splits = {split for one, split in iter_ids(dataset, workspace.objects) if one == trace_id}
+    return [dataset.splits[split].documents for split in sorted(splits)]
 
 
 def require_usable(dataset: DatasetVersion, workspace: Workspace) -> None:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainwright.core.records import DatasetVersion, Forgotten, Record, Run, TokenSet
-from trainwright.data.trace_dataset import iter_ids
-from trainwright.pipeline.datasets import holds, iter_versions, suggest_key
+from trainwright.pipeline.datasets import find_holding, holds, iter_versions, suggest_key
 from trainwright.store.lineage import label_record, trace_lineage
 from trainwright.store.traces import Tombstone
 from trainwright.store.workspace import Workspace
@@ -107,8 +106,9 @@ def _iter_objects(
 ) -> Iterator[str]:
     """The digests of every object that holds the content: documents of its split, and the tokens made from them."""
     for dataset in datasets:
-        splits = {split for one, split in iter_ids(dataset, workspace.objects) if one == trace_id}
-        yield from (dataset.splits[split].documents for split in splits)
+        holding = set(find_holding(dataset, trace_id, workspace))
+        yield from holding
+        splits = {split for split, content in dataset.splits.items() if content.documents in holding}
         for record in affected:
             if isinstance(record, TokenSet) and record.dataset == dataset.id:
                 names = splits & record.splits.keys() or record.splits.keys()

@@ -143,7 +143,13 @@ VERDICT = Verdict(
     environment=B,
 )
 FORGOTTEN = Forgotten(
-    trace=A, at="2025-01-31T12:00:00.000+00:00", who="someone", why="asked for", datasets=(B, C), affected=(C,), erased=()
+    trace=A,
+    at="2025-01-31T12:00:00.000+00:00",
+    who="someone",
+    why="asked for",
+    datasets=(B, C),
+    affected=(C,),
+    erased=(),
 )
 TRACES = DATASET.model_copy(
     update={

@@ -67,7 +67,10 @@ def test_limits_of_steps_are_exact():
 
 BAD = {
     "no steps": ({"steps": []}, "steps has 0 entries; at least 1 allowed"),
-    "1001 steps": ({"steps": [{"i": n, "type": "a", "content": "b"} for n in range(1001)]}, "1,001 entries; at most 1,000"),
+    "1001 steps": (
+        {"steps": [{"i": n, "type": "a", "content": "b"} for n in range(1001)]},
+        "1,001 entries; at most 1,000",
+    ),
     "a step number twice": ({"steps": step() + step()}, "step number 0 stands there more than once"),
     "a negative step number": ({"steps": step(i=-1)}, r"steps.0.i is -1; it must be at least 0"),
     "a huge step number": ({"steps": step(i=1 << 63)}, r"steps.0.i is \d+; it must be less than"),
@@ -126,7 +129,10 @@ def test_meta_that_is_nested_too_deeply_is_refused():
     ("messages", "said"),
     [
         ([], "messages has 0 entries"),
-        ([{"role": "bot", "content": "x"}], "messages.0.role is 'bot'; it must be 'system', 'user', 'assistant' or 'tool'"),
+        (
+            [{"role": "bot", "content": "x"}],
+            "messages.0.role is 'bot'; it must be 'system', 'user', 'assistant' or 'tool'",
+        ),
         ([{"role": "user", "content": ""}], r"messages.0.content has 0 characters"),
         ([{"role": "user"}], "messages.0.content is missing"),
         ("hello", "messages is text; it must be a list"),
@@ -152,7 +158,9 @@ def test_a_trace_does_not_change():
         trace.prompt = "other"
 
 
-@given(st.text(min_size=1, max_size=50).filter(lambda text: text.isprintable()), st.dictionaries(st.text(), st.integers()))
+@given(
+    st.text(min_size=1, max_size=50).filter(lambda text: text.isprintable()), st.dictionaries(st.text(), st.integers())
+)
 def test_any_text_survives(prompt, meta):
     trace = parse_trace(GOOD | {"prompt": prompt, "meta": meta})
     assert read_canonical(trace.canonical) == trace
