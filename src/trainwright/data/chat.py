@@ -9,12 +9,13 @@ tokenizer carries are rendered by `jinja_chat.py`.
 
 import uuid
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any, Literal, Protocol
 
 from trainwright.core.errors import InvalidValue, TemplateFailed
 from trainwright.core.hashing import digest_json
 from trainwright.core.pieces import Piece
-from trainwright.core.traces import AnyTrace, Conversation, Trace, require_trainable
+from trainwright.core.traces import AnyTrace, Conversation, Message, Trace, require_trainable
 
 ASK_FOR_STEPS = "Please show your reasoning steps."
 """What a training example's prompt ends with."""
@@ -42,6 +43,9 @@ class ChatTemplate(Protocol):
         Raises NotTrainable for a conversation that ends without the assistant, TemplateFailed for one that the template
         has no form for; both name its id.
         """
+
+    def render_prompt(self, prompt: str, system: str | None = None) -> tuple[Piece, ...]:
+        """A question as it stands in a sample, up to where the assistant begins: what a model is given to go on from."""
 
 
 def find_template(name: str, end: str | None = None) -> ChatTemplate:
@@ -83,6 +87,16 @@ def build_messages(trace: AnyTrace, system: str | None = None) -> list[dict[str,
     if system and messages[0]["role"] != "system":
         return [{"role": "system", "content": system}, *messages]
     return messages
+
+
+def build_exchange(prompt: str) -> Conversation:
+    """A prompt, and a stand-in for the answer that it has not got yet."""
+    return Conversation(messages=(Message(role="user", content=prompt), Message(role="assistant", content="…")))
+
+
+def take_prompt(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """The pieces before the first one that is to be learnt."""
+    return tuple(takewhile(lambda piece: not piece.is_target, pieces))
 
 
 def build_training_example(trace: Trace) -> dict[str, Any]:
@@ -136,6 +150,10 @@ class TurnFormat:
                 Piece(self.end, is_target, is_control=True),
             ]
         return tuple(pieces)
+
+    def render_prompt(self, prompt: str, system: str | None = None) -> tuple[Piece, ...]:
+        """The pieces before the assistant's; see `ChatTemplate.render_prompt`."""
+        return take_prompt(self.render(build_exchange(prompt), system))
 
     def _put_system_into_user(self, messages: list[dict[str, str]], trace: AnyTrace) -> list[dict[str, str]]:
         if messages[0]["role"] != "system":
@@ -194,7 +212,11 @@ class PlainTrace:
                 why="It is a conversation, and conversations have turns.",
                 next_step="Take a template that has turns: gemma or chatml.",
             )
-        example = build_training_example(trace)
-        before = f"{system}\n\n{example['prompt']}\n\n" if system else f"{example['prompt']}\n\n"
-        pieces = (Piece(before), Piece(example["response"], is_target=True))
-        return pieces if self.end is None else (*pieces, Piece(self.end, is_target=True, is_control=True))
+        response = Piece(render_response(trace), is_target=True)
+        end = () if self.end is None else (Piece(self.end, is_target=True, is_control=True),)
+        return (*self.render_prompt(trace.prompt, system), response, *end)
+
+    def render_prompt(self, prompt: str, system: str | None = None) -> tuple[Piece, ...]:
+        """The text before the response; see `ChatTemplate.render_prompt`."""
+        parts = [*([system] if system else []), prompt, ASK_FOR_STEPS, ""]
+        return (Piece("\n\n".join(parts)),)

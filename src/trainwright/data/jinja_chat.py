@@ -31,7 +31,7 @@ from trainwright.core.errors import (
 from trainwright.core.hashing import digest_json
 from trainwright.core.pieces import Piece
 from trainwright.core.traces import AnyTrace, require_trainable
-from trainwright.data.chat import build_messages
+from trainwright.data.chat import build_exchange, build_messages, take_prompt
 
 MAX_CPU_S = 10.0
 """Processor time of one rendering."""
@@ -120,6 +120,10 @@ class JinjaTemplate:
         if hiding.restored:
             self._require_same(hiding.restore(text), messages, marks, trace)
         return tuple(self._cut(text, spans, hiding, trace))
+
+    def render_prompt(self, prompt: str, system: str | None = None) -> tuple[Piece, ...]:
+        """The pieces before the assistant's; see `ChatTemplate.render_prompt`."""
+        return take_prompt(self.render(build_exchange(prompt), system))
 
     # ── which characters are the assistant's ──────────────────────────────────────────────────────────────────────────
     def _find_blocks(self, messages: _Messages, marks: tuple[str, str], trace: AnyTrace) -> tuple[str, list[Span]]:

@@ -9,7 +9,6 @@ from trainwright.core.errors import AmbiguousRef, InvalidTrace, UnknownRef
 from trainwright.core.pieces import join_pieces
 from trainwright.core.records import (
     Checkpoint,
-    DatasetVersion,
     Outcome,
     Plan,
     Record,
@@ -18,9 +17,11 @@ from trainwright.core.records import (
     Tokenizer,
     TokenSet,
 )
-from trainwright.core.traces import AnyTrace, parse_trace, read_canonical
+from trainwright.core.traces import AnyTrace, parse_trace
 from trainwright.data.adapters import detect_adapter, find_adapter
+from trainwright.data.trace_dataset import iter_traces
 from trainwright.data.trace_files import Row, iter_rows
+from trainwright.pipeline.datasets import find_dataset, require_usable
 from trainwright.pipeline.rendering import open_template
 from trainwright.store.objects import MemoryObjects, ObjectStore
 from trainwright.store.workspace import Workspace, open_workspace
@@ -75,7 +76,7 @@ def preview_sample(
 
     A file is read as `traces import` would; a folder with a tokenizer.json is read in place. Nothing is stored, and a
     workspace is opened only where a ref has to be looked up. Raises UnknownRef, AmbiguousRef, InvalidTrace (file and
-    line are named), TokenizerUnreadable, and what rendering and tokenizing raise.
+    line are named), TraceForgotten, TokenizerUnreadable, and what rendering and tokenizing raise.
     """
     index, trace = _find_trace(_iter_source(source, workspace_root), source, index, trace_id)
     tokenizer, opened, objects = _open_tokenizer(tokenizer_ref, workspace_root)
@@ -129,21 +130,9 @@ def _iter_source(source: str, workspace_root: Path) -> Iterator[AnyTrace]:
     if Path(source).is_file():
         return _iter_file(source)
     with open_workspace(workspace_root) as workspace:
-        record = workspace.ledger.get(workspace.ledger.resolve(source))
-        if not isinstance(record, DatasetVersion) or not record.holds_traces:
-            raise UnknownRef(
-                f"{source} does not name a dataset version of traces.",
-                why=f"It names a {record.kind}{' of plain text' if record.kind == 'dataset' else ''}.",
-                next_step="Name a file of traces, or a version that `trainwright data build` made.",
-            )
-        return _iter_version(record, workspace.objects)
-
-
-def _iter_version(dataset: DatasetVersion, objects: ObjectStore) -> Iterator[AnyTrace]:
-    for name in sorted(dataset.splits):
-        with objects.open_local(dataset.splits[name].documents).open("rb") as lines:
-            for line in lines:
-                yield read_canonical(line)
+        dataset = find_dataset(source, workspace)
+        require_usable(dataset, workspace)
+        return iter_traces(dataset, None, workspace.objects)
 
 
 def _iter_file(name: str) -> Iterator[AnyTrace]:

@@ -1,9 +1,10 @@
 """A rendered sample as token ids, and which of them are to be learnt.
 
-The ids are those of the whole text in one go, control tokens where the template wrote markers. The rule for a token that
-would reach across the edge of the assistant's part: **the text is divided at the edge**, and each side is tokenized on its
-own. A model that is asked to go on has read the text up to that very edge, tokenized on its own; so what it learns to write
-begins where it will begin to write, and the targets are the assistant's text, no character more or less.
+The ids are those of the whole text in one go, control tokens where the template wrote markers. The rule for the edge of
+the assistant's part: where a token would reach across it, or the text before the assistant's would be other tokens if
+nothing followed, **the text is divided at the edge**, and each side is tokenized on its own. A model that is asked to go on
+has read the text up to that very edge and nothing else. So it reads there what it has learnt from, and the targets are the
+assistant's text, no character more or less.
 
 Text never becomes a control token. Where a tokenizer's model would make one of it (some hold control tokens among their
 ordinary pieces), the text is divided inside the name.
@@ -67,8 +68,9 @@ def encode_pieces(tokenizer: TextTokenizer, pieces: Sequence[Piece]) -> EncodedS
     parts = list(_join_parts(pieces, controls.keys()))
     ids_of_controls = frozenset(controls.values())
     for _ in range(_MAX_ROUNDS):
-        spans = tokenizer.encode_parts([controls[part.text] if part.is_control else part.text for part in parts])
-        cuts = _find_cuts(parts, spans, ids_of_controls)
+        written = [controls[part.text] if part.is_control else part.text for part in parts]
+        spans = tokenizer.encode_parts(written)
+        cuts = _find_cuts(parts, spans, ids_of_controls) or _find_other_prompts(parts, spans, written, tokenizer)
         if not cuts:
             return _assemble(parts, spans)
         parts = [piece for number, part in enumerate(parts) for piece in part.divide(cuts.get(number, set()))]
@@ -133,6 +135,21 @@ def _find_cuts(parts: Sequence[_Part], spans: Sequence[Span], ids_of_controls: S
             crossed.setdefault(number, set()).add(start + 1)
     found = {number: cuts.get(number, set()) | crossed.get(number, set()) for number in cuts.keys() | crossed.keys()}
     return {number: places for number, places in found.items() if places}
+
+
+def _find_other_prompts(
+    parts: Sequence[_Part], spans: Sequence[Span], written: Sequence[str | int], tokenizer: TextTokenizer
+) -> dict[int, set[int]]:
+    """{part: where the assistant begins}, where the text before that would be other tokens if nothing followed it."""
+    cuts: dict[int, set[int]] = {}
+    for number, part in enumerate(parts):
+        for edge in (at for at in part.starts[1:] if part.is_target(at)):
+            ids = [span.token_id for span in spans if span.part == number and span.start < edge]
+            context = written[max(number - 1, 0) : number]
+            alone = tokenizer.encode_parts([*context, part.text[:edge]])
+            if ids != [span.token_id for span in alone if span.part == len(context)]:
+                cuts.setdefault(number, set()).add(edge)
+    return cuts
 
 
 def _assemble(parts: Sequence[_Part], spans: Sequence[Span]) -> EncodedSample:

@@ -152,3 +152,11 @@ def test_digest_tells_templates_apart():
     digests = {template.digest for template in (GEMMA, CHATML, find_template("trace"), find_template("trace", "</s>"))}
     assert len(digests) == 4
     assert find_template("gemma").digest == GEMMA.digest
+
+
+@pytest.mark.parametrize("name", BUILTIN_TEMPLATES)
+@pytest.mark.parametrize("system", [None, SYSTEM])
+def test_prompt_is_how_the_sample_of_a_trace_begins(name, system):
+    template, trace = find_template(name, "</s>"), make_trace()
+    asked = join_pieces(template.render_prompt(trace.prompt, system))
+    assert join_pieces(template.render(trace, system)).startswith(asked + "Reasoning:")

@@ -94,6 +94,13 @@ def test_space_after_the_end_of_turn_in_a_generation_block_is_the_templates(open
     assert targets_of(pieces) == ["Hello. 😀</s>", "4</s>"]
 
 
+@pytest.mark.parametrize("source", [CHATML_TEMPLATE, BLOCKS_TEMPLATE])
+def test_prompt_is_how_a_sample_begins(open_template, source):
+    template = open_template(source)
+    asked = join_pieces(template.render_prompt("Hello!"))
+    assert join_pieces(template.render(make_conversation(*TURNS))).startswith(asked + "Hello. 😀")
+
+
 def test_turn_without_an_end_keeps_its_own_space(open_template):
     source = "{% for m in messages %}{{ m.role[0] }}: {{ m.content }}{% endfor %}"
     pieces = open_template(source).render(make_conversation(("user", "a"), ("assistant", "b \n")))

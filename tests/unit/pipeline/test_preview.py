@@ -2,15 +2,27 @@
 
 import json
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from trainwright.core.errors import AmbiguousRef, InvalidTrace, InvalidValue, TemplateUnreadable, UnknownRef
+from trainwright.core.errors import (
+    AmbiguousRef,
+    InvalidTrace,
+    InvalidValue,
+    TemplateUnreadable,
+    TraceForgotten,
+    UnknownRef,
+)
 from trainwright.core.hashing import digest_bytes
-from trainwright.core.records import DatasetVersion, SplitContent, TokenSet
+from trainwright.core.records import DatasetVersion, TokenSet
 from trainwright.core.traces import parse_trace
+from trainwright.data.selection import Selection
+from trainwright.data.trace_dataset import iter_traces
+from trainwright.pipeline.datasets import build_version, find_dataset
+from trainwright.pipeline.forget import forget_trace
 from trainwright.pipeline.preview import find_tokenizer, preview_sample
 from trainwright.pipeline.rendering import describe_rendering, iter_samples, open_template
 from trainwright.store.workspace import open_workspace
@@ -126,43 +138,43 @@ def workspace(folder, tmp_path):
     with open_workspace(tmp_path / "ws") as opened:
         tokenizer = import_tokenizer(folder, opened.objects)
         opened.ledger.put(tokenizer)
-        splits = {}
-        for name, numbers in (("validation", (8,)), ("train", (6, 7))):
-            traces = [parse_trace(make_trace(number)) for number in numbers]
-            documents = opened.objects.put(b"".join(trace.canonical + b"\n" for trace in traces))
-            splits[name] = SplitContent(documents=documents, num_documents=len(traces), num_characters=0, num_bytes=0)
-        versions = {
-            "dev@v1": DatasetVersion(source="traces", files=(), recipe={}, splits=splits, records=digest_bytes(b"")),
-            "text@v1": DatasetVersion(source="text", files=(), recipe={}, splits={}),
-        }
-        for ref, version in versions.items():
-            opened.ledger.put(version)
-            opened.ledger.move_ref(ref, version.id, expected=None, who="test", why="test")
+        with opened.traces.importing() as running:
+            running.add([parse_trace(make_trace(number)) for number in (6, 7, 8)])
+        build_version("dev@v1", Selection(), opened, share=0.4, screen=MagicMock())
+        text = DatasetVersion(source="text", files=(), recipe={}, splits={})
+        opened.ledger.put(text)
+        opened.ledger.move_ref("text@v1", text.id, expected=None, who="test", why="test")
         yield opened, tokenizer
 
 
 def test_sample_of_a_dataset_version_is_counted_over_its_splits(workspace, folder, tmp_path):
     opened, tokenizer = workspace
-    for index, number in enumerate((6, 7, 8)):
+    traces = list(iter_traces(find_dataset("dev@v1", opened), None, opened.objects))
+    assert len(traces) == 3
+    for index, trace in enumerate(traces):
         shown = preview_sample("dev@v1", tokenizer.id[:12], opened.root, index=index)
-        assert f"Twice {number}?" in shown.text
-        assert (
-            shown.encoded.ids.tolist()
-            == preview_sample("dev@v1", str(folder), opened.root, index=index).encoded.ids.tolist()
-        )
+        assert shown.trace == trace
+        from_folder = preview_sample("dev@v1", str(folder), opened.root, index=index)
+        assert shown.encoded.ids.tolist() == from_folder.encoded.ids.tolist()
     with pytest.raises(UnknownRef, match="has no trace number 3"):
         preview_sample("dev@v1", str(folder), opened.root, index=3)
 
 
 def test_source_or_tokenizer_of_another_kind_is_refused(workspace, file, folder):
     opened, _ = workspace
-    with pytest.raises(UnknownRef, match="dataset version of traces") as caught:
+    with pytest.raises(InvalidValue, match="holds text, not traces"):
         preview_sample("text@v1", str(folder), opened.root)
-    assert "plain text" in caught.value.why
     with pytest.raises(UnknownRef, match="lead to a tokenizer"):
         preview_sample(file, "text@v1", opened.root)
     with pytest.raises(UnknownRef):
         preview_sample("absent.jsonl", str(folder), opened.root)
+
+
+def test_version_of_which_a_trace_was_forgotten_is_refused(workspace, folder):
+    opened, _ = workspace
+    forget_trace(parse_trace(make_trace(7)).id, opened, who="test", why="asked")
+    with pytest.raises(TraceForgotten, match="dev@v1"):
+        preview_sample("dev@v1", str(folder), opened.root)
 
 
 def test_tokenizer_is_found_from_what_was_made_with_it(workspace):

@@ -16,7 +16,7 @@ from trainwright.tokens.chat_tokens import encode_pieces
 from trainwright.tokens.huggingface import HuggingFaceTokenizer
 
 START, END = "<start_of_turn>", "<end_of_turn>"
-CORPUS = ["the river in the house\n\nby the river: the model said 12 = 3 * 4\n"] * 20
+CORPUS = ["the river in the house\n\nby the river: the model said 12 = 3 * 4\n", "the house\n\n"] * 20
 QUIRKS = [
     " ",
     "  ",
@@ -154,6 +154,37 @@ def check_targets(opened, prompt: str, answers: list[str]) -> None:
     assert "".join(encoded.texts) == markers_left_out
 
 
+def test_text_that_is_other_tokens_when_nothing_follows_is_divided_from_what_follows():
+    opened = OPENED["byte-level"]
+    assert len(opened.encode("\n\n")) == 1
+    assert len(opened.encode("\n\nthe")) == 3  # no token reaches across: the line ends come apart
+    encoded = encode_pieces(opened, [Piece("\n\n"), Piece("the", True)])
+    assert encoded.ids.tolist() == [*opened.encode("\n\n"), *opened.encode("the")]
+
+
+@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("edge", ["model\n", "\n\n", ": ", "  "])
+@settings(max_examples=10, deadline=None)
+@given(prompt=TEXT, answer=TEXT)
+def test_model_is_asked_with_the_tokens_that_it_learnt_from(name, edge, prompt, answer):
+    check_prompt(OPENED[name], edge, prompt, answer)
+
+
+@pytest.mark.parametrize("edge", ["model\n", "\n\n", ": ", "  "])
+@settings(max_examples=20, deadline=None)
+@given(prompt=TEXT, answer=TEXT)
+def test_model_is_asked_with_the_tokens_that_it_learnt_from_here_too(trained, edge, prompt, answer):
+    check_prompt(trained.opened, edge, prompt, answer)
+
+
+def check_prompt(opened, edge: str, prompt: str, answer: str) -> None:
+    asked = [Piece(START, is_control=True), Piece(prompt), Piece(edge)]
+    ids = encode_pieces(opened, asked).ids.tolist()
+    whole = encode_pieces(opened, [*asked, Piece(answer, True), Piece(END, True, True)])
+    assert whole.ids[: len(ids)].tolist() == ids
+    assert whole.targets.tolist() == [0] * len(ids) + [1] * (len(whole.ids) - len(ids))
+
+
 @settings(max_examples=40, deadline=None)
 @given(prompt=TEXT, answers=st.lists(TEXT, min_size=1, max_size=3))
 def test_targets_are_the_assistants_text_and_its_end_of_turn(trained, prompt, answers):
@@ -180,7 +211,9 @@ def test_ids_are_those_of_the_whole_text_unless_a_token_would_reach_across(name,
     encoded = encode_pieces(OPENED[name], write_sample(prompt, answer))
     if encoded.ids.tolist() != whole.ids:
         edge = text.index(f"{START}model\n") + len(f"{START}model\n")
-        assert edge not in [start for start, _ in whole.offsets]
+        is_crossed = edge not in [start for start, _ in whole.offsets]
+        ids_before = [token for token, (start, _) in zip(whole.ids, whole.offsets, strict=True) if start < edge]
+        assert is_crossed or ids_before != encode_in_one_go(FAST[name], text[:edge]).ids
 
 
 @pytest.mark.parametrize("name", FAST)
