@@ -1,7 +1,7 @@
 """From a checkpoint, or recorded outputs, and an evalset to an Evaluation: outputs, item table, record."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainwright.backends.catalogue import open_backend
+from trainwright.backends.protocol import Model
 from trainwright.core.durable import write_file
 from trainwright.core.errors import InvalidValue, OutputExists, SourceUnreadable
-from trainwright.core.hashing import canonical_json
+from trainwright.core.hashing import canonical_json, digest_bytes, digest_json
 from trainwright.core.records import Compute, Evaluation, EvaluationSettings, ItemScore
 from trainwright.core.seeds import derive_seed
-from trainwright.evaluate.answer_likelihood import measure_answer, score_by_likelihood
+from trainwright.evaluate.answer_likelihood import AnswerLikelihood, measure_answer, score_by_likelihood
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.ground_truth import score_outputs
 from trainwright.evaluate.items import EvalItem, read_items
@@ -24,9 +25,12 @@ from trainwright.evaluate.prediction_traces import build_trace
 from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
 from trainwright.pipeline.execute import encode_prompt
+from trainwright.pipeline.prepare import Prepared
 from trainwright.pipeline.use import TrainedModel, find_model
-from trainwright.store.checkpoints import read_weights
+from trainwright.store.checkpoints import read_checkpoint, read_weights
+from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
+from trainwright.tokens.protocol import TextTokenizer
 from trainwright.tokens.tokenizer import open_tokenizer
 
 PLACE = "{prompt}"
@@ -78,10 +82,6 @@ def evaluate_by_generation(
 ) -> Evaluated:
     """Let a model answer every item, each on its own, and score what it writes. Raises what `find_model` raises."""
     model = find_model(ref, workspace)
-    compute, outputs = model.prepared.plan.compute.for_writing(), []
-    for output in _iter_outputs(model, question, decoding, compute, workspace):
-        outputs.append(output)
-        progress(len(outputs), len(question.items))
     settings = EvaluationSettings(
         by="generation",
         template=question.template,
@@ -91,32 +91,30 @@ def evaluate_by_generation(
         top_p=decoding.top_p,
         seed=decoding.seed,
     )
-    rows = score_outputs(question.items, outputs)
-    return _record(question, rows, settings, workspace, checkpoint=_checkpoint_id(model), compute=compute)
+    asked = _open_asked(model, question, settings, workspace)
+
+    def answer(item: EvalItem, prompt: str) -> dict[str, Any]:
+        own = replace(decoding, seed=derive_seed(decoding.seed, "evaluate", item.id))
+        ids, finish = write_ids(asked.model, asked.encode_prompt(prompt), own, asked.end)
+        return Output(id=item.id, text=asked.tokenizer.decode(ids), finish=finish).model_dump(mode="json")
+
+    outputs = [Output.model_validate(document) for document in asked.iter_answers(answer, progress)]
+    return asked.record(score_outputs(question.items, outputs), workspace)
 
 
 def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
     """Measure how likely a model finds the expected answers, each on its own. Raises what `find_model` raises."""
     model = find_model(ref, workspace)
-    compute = model.prepared.plan.compute.for_writing()
-    opened = _open_model(model, compute)
-    tokenizer = open_tokenizer(model.prepared.tokenizer, workspace.objects)
-    rows: list[ItemScore] = []
-    for number, (item, prompt) in enumerate(zip(question.items, question.prompts, strict=True), start=1):
+    asked = _open_asked(model, question, EvaluationSettings(by="likelihood", template=question.template), workspace)
 
-        def measure(answer: str, prompt: str = prompt) -> Any:
-            return measure_answer(
-                opened,
-                prompt,
-                answer,
-                lambda text: encode_prompt(tokenizer, model.prepared, text),
-                tokenizer.encode,
-            )
+    def answer(item: EvalItem, prompt: str) -> list[dict[str, Any]]:
+        def measure(text: str) -> AnswerLikelihood:
+            return measure_answer(asked.model, prompt, text, asked.encode_prompt, asked.tokenizer.encode)
 
-        rows += score_by_likelihood(item, measure)
-        progress(number, len(question.items))
-    settings = EvaluationSettings(by="likelihood", template=question.template)
-    return _record(question, rows, settings, workspace, checkpoint=_checkpoint_id(model), compute=compute)
+        return [row.model_dump(mode="json") for row in score_by_likelihood(item, measure)]
+
+    rows = [ItemScore.model_validate(row) for rows in asked.iter_answers(answer, progress) for row in rows]
+    return asked.record(rows, workspace)
 
 
 def evaluate_predictions(predictions: Path, question: Question, workspace: Workspace) -> Evaluated:
@@ -189,20 +187,60 @@ def require_new(path: Path | None, *, overwrite: bool) -> None:
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _iter_outputs(
-    model: TrainedModel, question: Question, decoding: Decoding, compute: Compute, workspace: Workspace
-) -> Any:
-    opened = _open_model(model, compute)
-    tokenizer = open_tokenizer(model.prepared.tokenizer, workspace.objects)
-    end = model.prepared.tokenizer.special_tokens.end
-    for item, prompt in zip(question.items, question.prompts, strict=True):
-        own = replace(decoding, seed=derive_seed(decoding.seed, "evaluate", item.id))
-        ids, finish = write_ids(opened, encode_prompt(tokenizer, model.prepared, prompt), own, end)
-        yield Output(id=item.id, text=tokenizer.decode(ids), finish=finish)
+@dataclass(frozen=True)
+class _Asked:
+    """A model that is being asked. What it answered is kept item by item until the evaluation is on record."""
+
+    question: Question
+    settings: EvaluationSettings
+    checkpoint: str
+    compute: Compute
+    model: Model
+    prepared: Prepared
+    tokenizer: TextTokenizer
+    answers: UnfinishedAnswers
+
+    @property
+    def end(self) -> int | None:
+        return self.prepared.tokenizer.special_tokens.end
+
+    def encode_prompt(self, text: str) -> list[int]:
+        return encode_prompt(self.tokenizer, self.prepared, text)
+
+    def iter_answers(self, answer: Callable[[EvalItem, str], Any], progress: Progress) -> Iterator[Any]:
+        """What `answer` gives for every item, in order; what an interrupted evaluation gave already is taken from there."""
+        items = self.question.items
+        for number, (item, prompt) in enumerate(zip(items, self.question.prompts, strict=True), start=1):
+            yield self.answers.get_or_add(item.id, lambda item=item, prompt=prompt: answer(item, prompt))  # type: ignore[misc]
+            progress(number, len(items))
+
+    def record(self, rows: list[ItemScore], workspace: Workspace) -> Evaluated:
+        made = _record(self.question, rows, self.settings, workspace, checkpoint=self.checkpoint, compute=self.compute)
+        self.answers.discard()
+        return made
 
 
-def _open_model(model: TrainedModel, compute: Compute) -> Any:
-    return open_backend(compute.framework).open_model(model.prepared.plan.model, read_weights(model.path), compute)
+def _open_asked(model: TrainedModel, question: Question, settings: EvaluationSettings, workspace: Workspace) -> _Asked:
+    plan = model.prepared.plan
+    compute = plan.compute.for_writing()
+    checkpoint = read_checkpoint(model.path).record.id
+    key = {
+        "checkpoint": checkpoint,
+        "items": [item.model_dump(mode="json") for item in question.items],
+        "settings": settings.model_dump(mode="json"),
+        "compute": compute.model_dump(mode="json"),
+        "code": digest_code(),
+    }
+    return _Asked(
+        question=question,
+        settings=settings,
+        checkpoint=checkpoint,
+        compute=compute,
+        model=open_backend(compute.framework).open_model(plan.model, read_weights(model.path), compute),
+        prepared=model.prepared,
+        tokenizer=open_tokenizer(model.prepared.tokenizer, workspace.objects),
+        answers=UnfinishedAnswers(workspace.root / "evaluations" / f"{digest_json(key)}.jsonl"),
+    )
 
 
 def _record(
@@ -239,19 +277,11 @@ def _prompt_rows(items: Sequence[EvalItem], prompts: Sequence[str]) -> list[dict
     return [{"id": item.id, "prompt": prompt} for item, prompt in zip(items, prompts, strict=True)]
 
 
-def _checkpoint_id(model: TrainedModel) -> str:
-    from trainwright.store.checkpoints import read_checkpoint
-
-    return read_checkpoint(model.path).record.id
-
-
 def _read_lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
 def _require_unchanged(evaluated: Evaluated, path: Path) -> None:
-    from trainwright.core.hashing import digest_bytes
-
     record = evaluated.record
     found = {
         "items": (record.items, render_rows(evaluated.items)),
