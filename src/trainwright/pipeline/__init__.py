@@ -5,6 +5,8 @@
     validate.py   Checkpoint ─evaluate→ Report
     publish.py    Run, Report → training_metrics.json, report.html, loss.png, output folder, ref `name@latest`
     run.py        the four above, one after the other: what `trainwright run` and `trainwright resume` are
+    evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
+    compare.py    two Evaluations → the delta report
     inspect.py    what is already there: runs, lineage
     use.py        what a trained model is for: generate, export
 
