@@ -558,10 +558,10 @@ RECORD_TYPES: dict[str, type[Record]] = {
         Run,
         Checkpoint,
         Report,
-        Evaluation,
         Outcome,
         Drift,
         Verdict,
+        Evaluation,
     )
 }
 
