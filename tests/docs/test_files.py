@@ -17,6 +17,7 @@ OPAQUE = {
     "metrics",
     "statuses",
     "aggregates",
+    "estimates",
     "outcomes",
     "differing_settings",
     "plan",
