@@ -15,6 +15,7 @@ from trainwright.core.hashing import digest_json
 # What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
 OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
 OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
+OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,15 @@ def keys_of(document: Any) -> Iterator[str]:
             yield key
             if key not in OPAQUE:
                 yield from keys_of(value)
+
+
+def test_every_metric_and_scorer_is_documented(page):
+    from trainwright.evaluate.metrics import METRICS
+    from trainwright.evaluate.scorers import SCORERS
+    from trainwright.evaluate.table import OUTCOMES
+
+    assert METRICS.keys() | OUTCOMES.keys() <= words_of(section_of(page, "The item table"))
+    assert set(SCORERS) <= words_of(section_of(page, "An evalset"))
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,6 +176,8 @@ JSON_COMMANDS = {
     "`runs show`": ["runs", "show", "manual@latest"],
     "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
+    "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],
+    "`compare`": ["compare", "before.json", "after.json"],
     "`lineage`": ["lineage", "manual@latest", "--check"],
     "`export`": ["export", "manual@latest", "exported"],
     "`doctor`": ["doctor"],

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from trainwright.backends.protocol import Model
 from trainwright.core.errors import PredictionsIncomplete
 from trainwright.core.records import Frozen, added
-from trainwright.evaluate.generation import Decoding, iter_generated
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.rows import invalid_row, iter_rows, require_known_keys
 
@@ -28,17 +26,6 @@ class Output(Frozen):
     finish: Literal["end", "length"] | None = added(None)
     refused: bool = added(False)
     error: str | None = added(None)
-
-
-def write_ids(
-    model: Model, prompt_ids: Sequence[int], decoding: Decoding, end: int | None
-) -> tuple[list[int], Literal["end", "length"]]:
-    """The ids that a model writes after a prompt, and whether it ended by itself.
-
-    The prompt is decoded alone, in a decoder of its own, so nothing depends on what else is asked.
-    """
-    ids = list(iter_generated(model, prompt_ids, decoding, end))
-    return ids, "length" if len(ids) == decoding.max_tokens else "end"
 
 
 def read_predictions(path: Path, items: Sequence[EvalItem]) -> list[Output]:

@@ -14,7 +14,9 @@ a single capital letter as letter, anything else as normalised.
 """
 
 import json
+import logging
 import re
+import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +27,9 @@ from typing import Any
 from trainwright.core.records import ItemStatus
 from trainwright.evaluate.extraction import extract_answer
 from trainwright.evaluate.numbers import is_plain_number, parse_number
+
+MAX_MATH_CHARACTERS = 400
+MATH_TIMEOUT_S = 5
 
 _LETTER = re.compile(r"[(\[]?([A-Za-z])(?:[)\]]|[.:](?=\s|$)|\s*$|\)\s|(?=\s+[A-Z(]))")
 _WORD_MARKS = re.compile(r"[^\w\s]|_")
@@ -165,11 +170,15 @@ def judge_math(output: str, target: str, _: str = "") -> Judgement:
     found = extract_answer(output, numeric=False)
     if found is None:
         return _unparsed()
-    # Its time-outs use signals, which only the main thread may set.
-    sides = [parse(f"${text}$", parsing_timeout=None) for text in (target, found.text)]
+    if len(found.text) > MAX_MATH_CHARACTERS:
+        return _unparsed(f"the answer is longer than {MAX_MATH_CHARACTERS} characters")
+    # Its time-outs use signals, which only the main thread may set; it warns of being without.
+    timeout_s = MATH_TIMEOUT_S if threading.current_thread() is threading.main_thread() else None
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    sides = [parse(f"${text}$", parsing_timeout=timeout_s) for text in (target, found.text)]
     if not all(sides):
         return _unparsed("math-verify could not read the answer")
-    return _decide(bool(verify(*sides, timeout_seconds=None)), found.text)
+    return _decide(bool(verify(*sides, timeout_seconds=timeout_s)), found.text)
 
 
 # ── what they share ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,8 @@
     branch.py     a run that goes on from another run's checkpoint: what `trainwright train --from` is
     finetune.py   all that a manifest asks for: a run, the fine-tuning after it (samples.py: from traces), before and after
     asking.py     how a model is asked: as a text, or in the template it was taught with
+    evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
+    compare.py    two Evaluations → the delta report
     inspect.py    what is already there: runs, lineage
     use.py        what a trained model is for: generate, export
     rendering.py  traces to samples, through a chat template

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from trainwright.backends.catalogue import open_backend
+from trainwright.backends.protocol import Model
 from trainwright.core.durable import write_file
 from trainwright.core.errors import InvalidValue, OutputExists, SourceUnreadable
-from trainwright.core.hashing import canonical_json
+from trainwright.core.hashing import canonical_json, digest_bytes, digest_json
 from trainwright.core.records import Compute, Evaluation, EvaluationSettings, ItemScore, Rendering
 from trainwright.core.seeds import derive_seed
-from trainwright.evaluate.answer_likelihood import measure_answer, score_by_likelihood
+from trainwright.evaluate.answer_likelihood import AnswerLikelihood, measure_answer, score_by_likelihood
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.ground_truth import score_outputs
 from trainwright.evaluate.items import EvalItem, read_items
@@ -25,7 +26,8 @@ from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
 from trainwright.pipeline.asking import Asking, open_asking, open_asking_as
 from trainwright.pipeline.use import TrainedModel, find_model
-from trainwright.store.checkpoints import read_weights
+from trainwright.store.checkpoints import read_checkpoint, read_weights
+from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
 
 PLACE = "{prompt}"
@@ -90,47 +92,43 @@ def evaluate_by_generation(
     """
     model = find_model(ref, workspace)
     asking = open_asking_as(rendering or model.prepared.token_set.rendering, model.prepared.tokenizer, workspace)
-    compute, outputs = model.prepared.plan.compute.for_writing(), []
-    for output in _iter_outputs(model, asking, question, decoding, compute):
-        outputs.append(output)
-        progress(len(outputs), len(question.items))
-    question = question.asked(asking)
     settings = EvaluationSettings(
         by="generation",
-        template=question.template,
+        template=question.asked(asking).template,
         max_tokens=decoding.max_tokens,
         temperature=decoding.temperature,
         top_k=decoding.top_k,
         top_p=decoding.top_p,
         seed=decoding.seed,
     )
-    rows = score_outputs(question.items, outputs)
-    return _record(question, rows, settings, workspace, checkpoint=_checkpoint_id(model), compute=compute)
+    asked = _open_asked(model, asking, question, settings, workspace)
+
+    def answer(item: EvalItem, prompt: str) -> dict[str, Any]:
+        own = replace(decoding, seed=derive_seed(decoding.seed, "evaluate", item.id))
+        ids = list(asking.iter_answer(asked.model, asking.encode(prompt), own))
+        text = asking.finish(asking.tokenizer.decode(ids))
+        finish: Literal["end", "length"] = "length" if len(ids) == own.max_tokens else "end"
+        return Output(id=item.id, text=text, finish=finish).model_dump(mode="json")
+
+    outputs = [Output.model_validate(document) for document in asked.iter_answers(answer, progress)]
+    return asked.record(score_outputs(question.items, outputs), workspace)
 
 
 def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
     """Measure how likely a model finds the expected answers, each on its own. Raises what `find_model` raises."""
     model = find_model(ref, workspace)
-    compute = model.prepared.plan.compute.for_writing()
-    opened = _open_model(model, compute)
     asking = open_asking(model.prepared, workspace)
-    rows: list[ItemScore] = []
-    for number, (item, prompt) in enumerate(zip(question.items, question.prompts, strict=True), start=1):
+    settings = EvaluationSettings(by="likelihood", template=question.asked(asking).template)
+    asked = _open_asked(model, asking, question, settings, workspace)
 
-        def measure(answer: str, prompt: str = prompt) -> Any:
-            return measure_answer(
-                opened,
-                prompt,
-                answer,
-                asking.encode,
-                asking.tokenizer.encode,
-            )
+    def answer(item: EvalItem, prompt: str) -> list[dict[str, Any]]:
+        def measure(text: str) -> AnswerLikelihood:
+            return measure_answer(asked.model, prompt, text, asking.encode, asking.tokenizer.encode)
 
-        rows += score_by_likelihood(item, measure)
-        progress(number, len(question.items))
-    question = question.asked(asking)
-    settings = EvaluationSettings(by="likelihood", template=question.template)
-    return _record(question, rows, settings, workspace, checkpoint=_checkpoint_id(model), compute=compute)
+        return [row.model_dump(mode="json") for row in score_by_likelihood(item, measure)]
+
+    rows = [ItemScore.model_validate(row) for rows in asked.iter_answers(answer, progress) for row in rows]
+    return asked.record(rows, workspace)
 
 
 def evaluate_predictions(predictions: Path, question: Question, workspace: Workspace) -> Evaluated:
@@ -203,19 +201,54 @@ def require_new(path: Path | None, *, overwrite: bool) -> None:
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _iter_outputs(
-    model: TrainedModel, asking: Asking, question: Question, decoding: Decoding, compute: Compute
-) -> Iterator[Output]:
-    opened = _open_model(model, compute)
-    for item, prompt in zip(question.items, question.prompts, strict=True):
-        own = replace(decoding, seed=derive_seed(decoding.seed, "evaluate", item.id))
-        ids = list(asking.iter_answer(opened, asking.encode(prompt), own))
-        finish: Literal["end", "length"] = "length" if len(ids) == own.max_tokens else "end"
-        yield Output(id=item.id, text=asking.finish(asking.tokenizer.decode(ids)), finish=finish)
+@dataclass(frozen=True)
+class _Asked:
+    """A model that is being asked. What it answered is kept item by item until the evaluation is on record."""
+
+    question: Question
+    settings: EvaluationSettings
+    checkpoint: str
+    compute: Compute
+    model: Model
+    asking: Asking
+    answers: UnfinishedAnswers
+
+    def iter_answers(self, answer: Callable[[EvalItem, str], Any], progress: Progress) -> Iterator[Any]:
+        """What `answer` gives for every item, in order; what an interrupted evaluation gave already is taken from there."""
+        items = self.question.items
+        for number, (item, prompt) in enumerate(zip(items, self.question.prompts, strict=True), start=1):
+            yield self.answers.get_or_add(item.id, lambda item=item, prompt=prompt: answer(item, prompt))  # type: ignore[misc]
+            progress(number, len(items))
+
+    def record(self, rows: list[ItemScore], workspace: Workspace) -> Evaluated:
+        question = self.question.asked(self.asking)
+        made = _record(question, rows, self.settings, workspace, checkpoint=self.checkpoint, compute=self.compute)
+        self.answers.discard()
+        return made
 
 
-def _open_model(model: TrainedModel, compute: Compute) -> Any:
-    return open_backend(compute.framework).open_model(model.prepared.plan.model, read_weights(model.path), compute)
+def _open_asked(
+    model: TrainedModel, asking: Asking, question: Question, settings: EvaluationSettings, workspace: Workspace
+) -> _Asked:
+    plan = model.prepared.plan
+    compute = plan.compute.for_writing()
+    checkpoint = read_checkpoint(model.path).record.id
+    key = {
+        "checkpoint": checkpoint,
+        "items": [item.model_dump(mode="json") for item in question.items],
+        "settings": settings.model_dump(mode="json"),
+        "compute": compute.model_dump(mode="json"),
+        "code": digest_code(),
+    }
+    return _Asked(
+        question=question,
+        settings=settings,
+        checkpoint=checkpoint,
+        compute=compute,
+        model=open_backend(compute.framework).open_model(plan.model, read_weights(model.path), compute),
+        asking=asking,
+        answers=UnfinishedAnswers(workspace.root / "evaluations" / f"{digest_json(key)}.jsonl"),
+    )
 
 
 def _record(
@@ -252,19 +285,11 @@ def _prompt_rows(items: Sequence[EvalItem], prompts: Sequence[str]) -> list[dict
     return [{"id": item.id, "prompt": prompt} for item, prompt in zip(items, prompts, strict=True)]
 
 
-def _checkpoint_id(model: TrainedModel) -> str:
-    from trainwright.store.checkpoints import read_checkpoint
-
-    return read_checkpoint(model.path).record.id
-
-
 def _read_lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
 def _require_unchanged(evaluated: Evaluated, path: Path) -> None:
-    from trainwright.core.hashing import digest_bytes
-
     record = evaluated.record
     found = {
         "items": (record.items, render_rows(evaluated.items)),

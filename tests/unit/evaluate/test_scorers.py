@@ -73,8 +73,16 @@ def test_mathematics_is_left_to_its_package():
 
 @pytest.mark.parametrize(
     ("target", "name"),
-    [("18", "numeric"), ("$1,200", "numeric"), ("-3.5", "numeric"), ("B", "letter"), ("(C)", "letter"), ("Paris", "normalised"), ("18 eggs", "normalised")],
-)  # fmt: skip
+    [
+        ("18", "numeric"),
+        ("$1,200", "numeric"),
+        ("-3.5", "numeric"),
+        ("B", "letter"),
+        ("(C)", "letter"),
+        ("Paris", "normalised"),
+        ("18 eggs", "normalised"),
+    ],
+)
 def test_form_of_the_target_chooses_the_scorer(target, name):
     assert choose_scorer(target).name == name
 

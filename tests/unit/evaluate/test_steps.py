@@ -85,17 +85,40 @@ def test_every_builtin_trace_holds_and_none_does_with_one_result_changed():
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("2 + 3 * 4", 14), ("(2 + 3) * 4", 20), ("10 - 4 - 3", 3), ("24 / 4 / 2", 3), ("-5 + 8", 3), ("-(2 + 1)", -3),
-        ("0.1 + 0.2", Fraction(3, 10)), ("1/3", Fraction(1, 3)), ("$1,000 - 1", 999), ("50%", Fraction(1, 2)), ("6 × 7 ÷ 2", 21),
+        ("2 + 3 * 4", 14),
+        ("(2 + 3) * 4", 20),
+        ("10 - 4 - 3", 3),
+        ("24 / 4 / 2", 3),
+        ("-5 + 8", 3),
+        ("-(2 + 1)", -3),
+        ("0.1 + 0.2", Fraction(3, 10)),
+        ("1/3", Fraction(1, 3)),
+        ("$1,000 - 1", 999),
+        ("50%", Fraction(1, 2)),
+        ("6 × 7 ÷ 2", 21),
     ],
-)  # fmt: skip
+)
 def test_arithmetic_is_exact(text, value):
     assert evaluate_arithmetic(text) == value
 
 
 @pytest.mark.parametrize(
-    "text", ["", "+", "2 +", "2 3", "(2", "2)", "1 / 0", "2 ** 3", "__import__('os')", "9" * 300, "(" * 150 + "1" + ")" * 150, "1,23 + 1"]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "+",
+        "2 +",
+        "2 3",
+        "(2",
+        "2)",
+        "1 / 0",
+        "2 ** 3",
+        "__import__('os')",
+        "9" * 300,
+        "(" * 150 + "1" + ")" * 150,
+        "1,23 + 1",
+    ],
+)
 def test_what_is_no_expression_has_no_value(text):
     assert evaluate_arithmetic(text) is None
 
