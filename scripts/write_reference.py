@@ -97,6 +97,7 @@ MEANINGS: dict[str, str] = {
     "train.watch_every": "Steps between two looks at each weight's gradient and update. 0: never. `auto`: a hundred looks "
     "in a run, at most one in 25 steps.",
     "train.keep_last": "Newest checkpoints that are kept; the best one is kept besides.",
+    "train.keep_every": "Besides, the checkpoint of every so many steps is kept for good. 0: none.",
     "train.sample_prompts": "What the model goes on from at each validation and in the report.",
     "train.sample_tokens": "Tokens in one sample, at most.",
     "compute.framework": "`torch`, or `reference` (numpy, for very small models). `auto`: torch.",

@@ -129,7 +129,13 @@ def optimizer_state_shapes(
 
 def build_initial_state(shape: ModelShape, training: TrainingPlan, seed: int) -> TrainingState:
     """The state before the first update: what a trainer with `build_initial_weights` has. Raises ValueError as they do."""
-    weights = build_initial_weights(shape, seed, training.init_scale)
+    return build_first_state(shape, training, build_initial_weights(shape, seed, training.init_scale))
+
+
+def build_first_state(
+    shape: ModelShape, training: TrainingPlan, weights: dict[str, NDArray[np.float32]]
+) -> TrainingState:
+    """The state of a trainer that begins with `weights`: the optimizer remembers nothing yet."""
     sizes = optimizer_state_shapes(shape, training.optimizer.name, is_averaged=training.ema_decay > 0)
     optimizer: dict[str, NDArray[Any]] = {
         name: weights[name.removeprefix(RAW)].copy() if name.startswith(RAW) else np.zeros(size, np.float32)

@@ -18,10 +18,10 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
-    │   └── BudgetExceeded, ValidationFailed
+    │   └── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -383,6 +383,12 @@ class UnsupportedPlan(TrainingError):
     name, http_status = "unsupported-plan", 422
 
 
+class Drift(TrainingError):
+    """Something that can change the run's results is not as it was; each is named, and can be allowed by name."""
+
+    name, http_status = "drift", 409
+
+
 class CheckpointDamaged(TrainingError):
     """A checkpoint's bytes are not the ones its manifest names; it was set aside."""
 
@@ -418,6 +424,18 @@ class ValidationFailed(EvaluationError):
     """The trained model does not pass its own checks."""
 
     name = "validation-failed"
+
+
+class VerificationFailed(EvaluationError):
+    """Computed again, a run came out differently, or what is stored of it was changed; step and tensor are named."""
+
+    name, http_status = "verification-failed", 409
+
+
+class CannotVerify(EvaluationError):
+    """Whether a run would come out the same again cannot be found out here; the reasons are named."""
+
+    name, http_status = "cannot-verify", 409
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -159,6 +159,7 @@ class TrainSection(Section):
     checkpoint_every: Auto | Annotated[int, Field(ge=1)] = "auto"
     watch_every: Auto | Annotated[int, Field(ge=0)] = "auto"
     keep_last: Annotated[int, Field(ge=1)] = 3
+    keep_every: Annotated[int, Field(ge=0)] = 0
     sample_prompts: tuple[str, ...] = ("Once upon a time",)
     sample_tokens: Annotated[int, Field(ge=1, le=2048)] = 60
 
@@ -268,6 +269,19 @@ def _parse_override(override: str) -> dict[str, Any]:
             next_step=f"Put text in quotes: {dotted}='\"…\"'",
         ) from error
     return _nest(dotted, _as_number(value))
+
+
+def list_override_keys(overrides: Sequence[str]) -> list[str]:
+    """The dotted keys that "key=value" overrides set, those inside a value such as `train={steps: 9}` too."""
+    return [key for override in overrides for key in _iter_leaf_keys(_parse_override(override))]
+
+
+def _iter_leaf_keys(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _iter_leaf_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from trainwright.core.errors import InvalidValue, OutOfRange
-from trainwright.core.manifest import Manifest, StabilitySection, TrainSection
+from trainwright.core.manifest import Manifest, Section, StabilitySection, TrainSection
 from trainwright.core.records import (
     Budgets,
     Compute,
     EarlyStopping,
+    Frozen,
     ModelShape,
     Optimizer,
     Plan,
@@ -183,6 +185,7 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
         validate_every=validate_every,
         checkpoint_every=validate_every if train.checkpoint_every == "auto" else train.checkpoint_every,
         keep_last=train.keep_last,
+        keep_every=train.keep_every,
         early_stopping=EarlyStopping(
             metric=train.early_stopping.metric,
             patience=train.early_stopping.patience,
@@ -194,6 +197,35 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
         ema_decay=train.ema_decay,
         watch_every=resolve_watch_every(train, num_steps),
     )
+
+
+def describe_training(training: TrainingPlan) -> dict[str, Any]:
+    """The manifest's train section that resolves to `training` again: settled numbers stay settled, a rate that is the usual
+    multiple of another one goes on following it."""
+    document = _copy_alike(TrainSection, training)
+    num_steps, optimizer, schedule = training.num_steps, training.optimizer, training.schedule
+    document["steps"] = num_steps
+    document["schedule"] |= {
+        "warmup_steps": schedule.num_warmup_steps,
+        "decay_share": schedule.num_decay_steps / num_steps,
+    }
+    if training.stability is None:
+        document["stability"] = {"enabled": False}
+    if optimizer.matrix_learning_rate in (0.0, optimizer.learning_rate * MATRIX_RATE_RATIO):
+        document["optimizer"]["matrix_learning_rate"] = "auto"
+    return document
+
+
+def _copy_alike(section: type[Section], source: Frozen) -> dict[str, Any]:
+    """What a section and a part of a plan call by the same name."""
+    document: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        value = getattr(source, name, None)
+        if isinstance(value, Frozen) and isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            document[name] = _copy_alike(field.annotation, value)
+        elif value is not None:
+            document[name] = value
+    return document
 
 
 def resolve_stability(section: StabilitySection) -> Stability | None:

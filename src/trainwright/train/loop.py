@@ -43,17 +43,17 @@ from trainwright.train.timing import Clock
 class Surroundings:
     """Whom the loop asks for what it does not know how to do itself.
 
-    `save(state, position)` makes a checkpoint durable and returns its weights' digest; the one of
-    `position.scheduled_step` must be kept, because `read_scheduled(step)` is asked for it at a rollback (step 0: the state
-    and position at the start), and with it whatever was saved of later steps is void. `should_stop` is asked after every
-    step. `read_memory` gives this process's memory, now and at its peak, in bytes. `peak_flops_per_s` is what the machine
-    was measured to be able to do, where it was.
+    `save(state, position)` takes a checkpoint, which is durable at the latest when the next one is taken; `state` is its own
+    from then on. The one of `position.scheduled_step` must be kept, because `read_scheduled(step)` is asked for it at a
+    rollback (step 0: the state and position at the start), and with it whatever was saved of later steps is void.
+    `should_stop` is asked after every step. `read_memory` gives this process's memory, now and at its peak, in bytes.
+    `peak_flops_per_s` is what the machine was measured to be able to do, where it was.
     """
 
     events: EventWriter
     validate: Callable[[], HeldOut]
     write_samples: Callable[[int], list[tuple[str, str]]]
-    save: Callable[[TrainingState, Position], str]
+    save: Callable[[TrainingState, Position], None]
     read_scheduled: Callable[[int], tuple[TrainingState, Position]]
     should_stop: Callable[[], bool]
     read_memory: Callable[[], tuple[int, int]] | None = None

@@ -10,6 +10,7 @@ from trainwright.core.plan import (
     NUM_VALIDATIONS,
     Pace,
     build_plan,
+    describe_training,
     resolve_budgets,
     resolve_num_steps,
     resolve_optimizer,
@@ -244,6 +245,25 @@ def test_equal_manifests_give_one_plan_and_others_another():
 
 def test_what_the_run_does_not_depend_on_is_not_in_the_plan():
     assert build("name=other", "data.refresh=true")[0].id == build()[0].id
+
+
+# ── and back ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("num_steps", [1, 7, 1234])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["preset=quick", "train.keep_every=9", "train.stability.enabled=false"],
+        ["train.stability.max_skips=3", "train.ema_decay=0.9", "train.watch_every=7"],
+        ["train.optimizer.name=adamw", "train.schedule.decay_share=0.37"],
+        ["train.optimizer.matrix_learning_rate=0.5", "train.schedule.warmup_steps=3", "train.accumulation=4"],
+    ],
+)
+def test_a_settled_training_is_described_so_that_it_resolves_to_itself(overrides, num_steps):
+    training = resolve_training(train(*overrides), 640, num_steps)
+    manifest = parse_manifest(None, [], {"train": describe_training(training)})
+    assert manifest.train.steps == num_steps
+    assert resolve_training(manifest.train, 640, num_steps) == training
 
 
 # ── stability, averaging, watching ────────────────────────────────────────────────────────────────────────────────────
