@@ -83,9 +83,21 @@ MEANINGS: dict[str, str] = {
     "train.early_stopping.metric": "What has to improve. It also decides which checkpoint is the best one.",
     "train.early_stopping.patience": "Stop after this many validations without a gain. 0: never stop early.",
     "train.early_stopping.min_delta": "A gain is an improvement by more than this.",
+    "train.stability.enabled": "Whether the ladder is there at all.",
+    "train.stability.outlier_sigmas": "A loss or gradient norm this many standard deviations above the mean of the "
+    "remembered steps is skipped, once half a window is remembered. 0: only what is not finite is skipped.",
+    "train.stability.window": "Steps that are remembered, and within which skips are counted.",
+    "train.stability.max_skips": "Skips within a window that roll the run back to its last scheduled checkpoint.",
+    "train.stability.rate_factor": "What a rollback multiplies every later rate by.",
+    "train.stability.max_rollbacks": "The rollback after this many ends the run instead (`training-unstable`).",
+    "train.ema_decay": "Decay of a moving average of the weights, which is then what is validated and kept; 0.999, say. "
+    "0: no average.",
     "train.validate_every": "Steps between validations. `auto`: a fifth of the run, or an epoch where that is shorter.",
     "train.checkpoint_every": "Steps between checkpoints. `auto`: as `validate_every`. A new best is kept in any case.",
+    "train.watch_every": "Steps between two looks at each weight's gradient and update. 0: never. `auto`: a hundred looks "
+    "in a run, at most one in 25 steps.",
     "train.keep_last": "Newest checkpoints that are kept; the best one is kept besides.",
+    "train.keep_every": "Besides, the checkpoint of every so many steps is kept for good. 0: none.",
     "train.sample_prompts": "What the model goes on from at each validation and in the report.",
     "train.sample_tokens": "Tokens in one sample, at most.",
     "compute.framework": "`torch`, or `reference` (numpy, for very small models). `auto`: torch.",

@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
-from trainwright.backends.initial import build_initial_weights, optimizer_state_shapes, weight_shapes
-from trainwright.backends.protocol import IGNORED, Batch, Rates
+from trainwright.backends.initial import (
+    RAW,
+    build_initial_state,
+    build_initial_weights,
+    optimizer_state_shapes,
+    weight_shapes,
+)
+from trainwright.backends.protocol import IGNORED, LOWEST_OCTAVE, NUM_OCTAVES, Batch, Rates
 from trainwright.backends.reference import ReferenceBackend, ReferenceTrainer
 from trainwright.core.records import Compute, EarlyStopping, ModelShape, Optimizer, Schedule, TrainingPlan
 
@@ -41,7 +47,7 @@ def compute_for(backend):
     return Compute(framework=backend.name, device="cpu", dtype="float32", compile=False, num_threads=1)
 
 
-def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, **optimizer):
+def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, ema_decay=0.0, **optimizer):
     settings = {
         "learning_rate": RATES.learning_rate,
         "beta1": 0.9,
@@ -69,6 +75,7 @@ def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, **optimizer):
         early_stopping=EarlyStopping(metric="val_loss", patience=0, min_delta=0.0),
         sample_prompts=(),
         sample_tokens=1,
+        ema_decay=ema_decay,
     )
 
 
@@ -444,6 +451,106 @@ def test_given_weights_are_not_written_to(backend):
     trainer = open_trainer(backend, weights=weights)
     take_steps(trainer, 0, 2)
     assert_same_arrays(weights, moved_weights())
+
+
+# ── the average of the weights ────────────────────────────────────────────────────────────────────────────────────────
+def test_average_follows_its_formula_and_training_does_not_notice_it(backend, optimizer):
+    plain, averaging = open_trainer(backend, plan(optimizer)), open_trainer(backend, plan(optimizer, ema_decay=0.5))
+    average = moved_weights()
+    for step in range(12):
+        take_steps(plain, step, step + 1)
+        take_steps(averaging, step, step + 1)
+        decay = min(0.5, (2 + step) / (11 + step))  # the warm start lasts nine updates
+        trained = plain.read_state().weights
+        average = {name: decay * array + (1 - decay) * trained[name] for name, array in average.items()}
+    state = averaging.read_state()
+    raw = {name.removeprefix(RAW): a for name, a in state.optimizer.items() if name.startswith(RAW)}
+    assert_same_arrays(raw, plain.read_state().weights)
+    for name, array in average.items():
+        np.testing.assert_allclose(state.weights[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_average_is_what_is_scored_and_written_with(backend):
+    trainer = open_trainer(backend, plan(ema_decay=0.9))
+    take_steps(trainer, 0, 3)
+    model = backend.open_model(SHAPE, trainer.read_state().weights, compute_for(backend))
+    np.testing.assert_allclose(
+        trainer.score(random_batch()).nll_BT, model.score(random_batch()).nll_BT, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        trainer.open_decoder().feed([5, 6]), model.open_decoder().feed([5, 6]), rtol=1e-5, atol=1e-6
+    )
+    trained = open_trainer(backend, plan())
+    take_steps(trained, 0, 3)
+    assert not np.allclose(trainer.score(random_batch()).nll_BT, trained.score(random_batch()).nll_BT, atol=1e-3)
+
+
+def test_trainer_with_an_average_goes_on_bit_for_bit(backend, optimizer):
+    training = plan(optimizer, dropout=0.1, ema_decay=0.9)
+    trainer = open_trainer(backend, training)
+    take_steps(trainer, 0, 3)
+    state = trainer.read_state()
+    assert set(state.optimizer) == set(optimizer_state_shapes(SHAPE, optimizer, is_averaged=True))
+    resumed = open_trainer(backend, training, moved_weights(seed=99))
+    resumed.load_state(state)
+    assert_same_state(resumed.read_state(), state)
+    assert take_steps(resumed, 3, 6) == take_steps(trainer, 3, 6)
+    assert_same_state(resumed.read_state(), trainer.read_state())
+
+
+def test_state_without_the_average_that_is_asked_for_is_refused(backend):
+    with pytest.raises(ValueError, match="raw"):
+        open_trainer(backend, plan(ema_decay=0.9)).load_state(open_trainer(backend).read_state())
+    with pytest.raises(ValueError, match="raw"):
+        open_trainer(backend).load_state(open_trainer(backend, plan(ema_decay=0.9)).read_state())
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_initial_state_is_that_of_a_new_trainer(backend, optimizer, ema_decay):
+    training = plan(optimizer, ema_decay=ema_decay)
+    weights = build_initial_weights(SHAPE, 7, training.init_scale)
+    expected = open_trainer(backend, training, weights).read_state()
+    assert_same_state(build_initial_state(SHAPE, training, seed=7), expected)
+
+
+# ── the anatomy of an update ──────────────────────────────────────────────────────────────────────────────────────────
+def test_watched_update_is_the_same_update(backend, optimizer):
+    training = plan(optimizer, clip_norm=0.05, ema_decay=0.9)
+    plain, watched = open_trainer(backend, training), open_trainer(backend, training)
+    take_steps(plain, 0, 3)
+    for step in range(3):
+        watched.compute_gradients([random_batch(seed=step)], dropout_seed=step)
+        watched.apply_watched_update(RATES)
+    assert_same_state(watched.read_state(), plain.read_state())
+
+
+def test_anatomy_says_what_an_update_did(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer, clip_norm=0.05))
+    norm = trainer.compute_gradients([random_batch()], 0).norm
+    anatomy = trainer.apply_watched_update(RATES)
+    before, after = moved_weights(), trainer.read_state().weights
+    assert list(anatomy) == list(weight_shapes(SHAPE))
+    for name, found in anatomy.items():
+        assert found.weight_norm == pytest.approx(np.linalg.norm(before[name]), rel=1e-5)
+        assert found.update_norm == pytest.approx(np.linalg.norm(after[name] - before[name]), rel=1e-4)
+        assert sum(found.octaves) == before[name].size
+        assert len(found.octaves) == NUM_OCTAVES
+    total = np.sqrt(sum(found.gradient_norm**2 for found in anatomy.values()))
+    assert total == pytest.approx(norm, rel=1e-4)  # before clipping
+
+
+def test_octaves_agree_with_the_gradients_norm(backend):
+    trainer = open_trainer(backend)
+    trainer.compute_gradients([random_batch()], 0)
+    for name, found in trainer.apply_watched_update(RATES).items():
+        lower = np.sqrt(sum(count * 4.0 ** (LOWEST_OCTAVE + octave) for octave, count in enumerate(found.octaves)))
+        smallest = np.sqrt(found.octaves[0]) * 2.0**LOWEST_OCTAVE  # zeros are counted there too
+        assert lower - smallest <= found.gradient_norm * (1 + 1e-5), name
+        assert found.gradient_norm <= 2 * lower * (1 + 1e-5), name
+
+
+def test_peak_of_the_machine_is_measured(backend):
+    assert backend.measure_peak(compute_for(backend)) > 1e6
 
 
 # ── refusals ──────────────────────────────────────────────────────────────────────────────────────────────────────────

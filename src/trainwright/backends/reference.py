@@ -7,6 +7,7 @@ Shapes: B rows, T positions, D hidden, V vocabulary, N the positions of a batch 
 """
 
 import platform
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from threadpoolctl import threadpool_limits
 from trainwright.backends.initial import (
     EMBEDDING,
     FINAL_NORM,
+    RAW,
+    averaging_decay,
     check_optimizer_state,
     check_weights,
     decays,
@@ -24,7 +27,18 @@ from trainwright.backends.initial import (
     optimizer_state_shapes,
     weight_names,
 )
-from trainwright.backends.protocol import IGNORED, Batch, Capabilities, Gradients, Probe, Rates, Scores
+from trainwright.backends.protocol import (
+    IGNORED,
+    LOWEST_OCTAVE,
+    NUM_OCTAVES,
+    Batch,
+    Capabilities,
+    Gradients,
+    Probe,
+    Rates,
+    Scores,
+    WeightAnatomy,
+)
 from trainwright.backends.reference_layers import (
     NO_DROPOUT,
     Dropout,
@@ -117,7 +131,10 @@ class ReferenceDecoder:
 
 
 class ReferenceTrainer(ReferenceModel):
-    """A model that can be changed: gradients first, then, where the loop wants it, the update."""
+    """A model that can be changed: gradients first, then, where the loop wants it, the update.
+
+    `_trained` are the weights that are changed. Where no average is kept they are the model's own: the very same dict.
+    """
 
     def __init__(
         self, shape: ModelShape, weights: Weights, training: TrainingPlan, dtype: FloatType = np.float32
@@ -129,6 +146,7 @@ class ReferenceTrainer(ReferenceModel):
             name: np.zeros(size, dtype=dtype)
             for name, size in optimizer_state_shapes(shape, training.optimizer.name).items()
         }
+        self._trained = dict(self._weights) if training.ema_decay else self._weights
         self._gradients: dict[str, Array] | None = None
         self._gradient_norm = 0.0
 
@@ -155,11 +173,11 @@ class ReferenceTrainer(ReferenceModel):
         if num_targets == 0:
             raise ValueError("the micro-batches hold no target")
         dropout = Dropout(self.training.dropout, dropout_seed)
-        total: dict[str, Array] = {name: np.zeros_like(array) for name, array in self._weights.items()}
+        total: dict[str, Array] = {name: np.zeros_like(array) for name, array in self._trained.items()}
         nll_sum, num_correct = 0.0, 0
         for batch in micro_batches:
             result = compute_micro_batch(
-                self._weights, self.shape, batch, num_targets, self.training.label_smoothing, dropout
+                self._trained, self.shape, batch, num_targets, self.training.label_smoothing, dropout
             )
             nll_sum += result.nll_sum
             num_correct += result.num_correct
@@ -183,13 +201,36 @@ class ReferenceTrainer(ReferenceModel):
                 self._update_by_muon(name, factor * gradient, optimizer, rates)
             else:
                 self._update_by_adamw(name, factor * gradient, optimizer, rates)
+        if self.training.ema_decay:
+            self._update_average()
         self._gradients = None
+
+    def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
+        """`apply_update`, and what it did to each weight."""
+        before, gradients = dict(self._trained), self.gradients  # an update replaces arrays and writes into none
+        self.apply_update(rates)
+        return {
+            name: WeightAnatomy(
+                gradient_norm=l2_norm([gradient]),
+                weight_norm=l2_norm([before[name]]),
+                update_norm=l2_norm([self._trained[name] - before[name]]),
+                octaves=count_octaves(gradient),
+            )
+            for name, gradient in gradients.items()
+        }
+
+    def _update_average(self) -> None:
+        """average ← average + (1 − d)·(weight − average)."""
+        share = 1.0 - averaging_decay(self.training.ema_decay, self.num_updates)
+        for name, weight in self._trained.items():
+            average = self._weights[name]
+            self._weights[name] = (average + share * (weight - average)).astype(self.dtype)
 
     def _update_by_muon(self, name: str, gradient: Array, optimizer: Optimizer, rates: Rates) -> None:
         muon = Muon(rates.matrix_learning_rate, optimizer.matrix_momentum, optimizer.matrix_weight_decay)
         momentum = f"muon.momentum.{name}"
-        self._weights[name], self._optimizer_state[momentum] = muon.update(
-            self._weights[name], gradient, self._optimizer_state[momentum]
+        self._trained[name], self._optimizer_state[momentum] = muon.update(
+            self._trained[name], gradient, self._optimizer_state[momentum]
         )
 
     def _update_by_adamw(self, name: str, gradient: Array, optimizer: Optimizer, rates: Rates) -> None:
@@ -202,15 +243,16 @@ class ReferenceTrainer(ReferenceModel):
             step=self.num_updates,
         )
         first, second = f"adamw.first.{name}", f"adamw.second.{name}"
-        self._weights[name], self._optimizer_state[first], self._optimizer_state[second] = adamw.update(
-            self._weights[name], gradient, self._optimizer_state[first], self._optimizer_state[second]
+        self._trained[name], self._optimizer_state[first], self._optimizer_state[second] = adamw.update(
+            self._trained[name], gradient, self._optimizer_state[first], self._optimizer_state[second]
         )
 
     def read_state(self) -> TrainingState:
         """Copies of the weights, the optimizer's arrays and the number of updates, in float32 and standard names."""
+        raw = {RAW + name: array for name, array in self._trained.items()} if self.training.ema_decay else {}
         return TrainingState(
             weights={name: array.astype(np.float32) for name, array in self._weights.items()},
-            optimizer={name: array.astype(np.float32) for name, array in self._optimizer_state.items()},
+            optimizer={name: array.astype(np.float32) for name, array in (self._optimizer_state | raw).items()},
             num_updates=self.num_updates,
         )
 
@@ -220,13 +262,23 @@ class ReferenceTrainer(ReferenceModel):
         Raises ValueError where names or shapes differ; then nothing has changed.
         """
         check_weights(self.shape, state.weights)
-        check_optimizer_state(self.shape, self.training.optimizer.name, state.optimizer)
+        check_optimizer_state(self.shape, self.training, state.optimizer)
         self._weights = {name: np.array(state.weights[name], dtype=self.dtype) for name in self._weights}
         self._optimizer_state = {
             name: np.array(state.optimizer[name], dtype=self.dtype) for name in self._optimizer_state
         }
+        self._trained = self._weights
+        if self.training.ema_decay:
+            self._trained = {name: np.array(state.optimizer[RAW + name], dtype=self.dtype) for name in self._weights}
         self.num_updates = state.num_updates
         self._gradients = None
+
+
+def count_octaves(gradient: Array) -> tuple[int, ...]:
+    """The histogram of `WeightAnatomy`: the exponent of an IEEE float32 is its octave."""
+    exponents = (np.ascontiguousarray(gradient, np.float32).view(np.int32).reshape(-1) >> 23) & 0xFF
+    bins = np.clip(exponents - 127 - LOWEST_OCTAVE, 0, NUM_OCTAVES - 1)
+    return tuple(np.bincount(bins, minlength=NUM_OCTAVES).tolist())
 
 
 class ReferenceBackend:
@@ -255,6 +307,18 @@ class ReferenceBackend:
                 remedy="pip install --force-reinstall numpy",
             )
         return Probe(works=True, version=np.__version__, device_name=f"{platform.machine()} CPU")
+
+    def measure_peak(self, compute: Compute) -> float:
+        """The fastest of three products of two matrices of 1,024 x 1,024."""
+        self._set_up(compute)
+        size = 1024
+        a = np.ones((size, size), np.float32)
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            a @ a
+            seconds.append(time.perf_counter() - begun)
+        return float(2 * size**3 / min(seconds))
 
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> ReferenceModel:
         """A model that only scores and decodes. Raises UnsupportedPlan, and ValueError for weights that do not fit."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainwright.cli.options import Json, Overwrite, WorkspacePath, workspace_root
+from trainwright.cli.options import AllowDrift, Json, Overwrite, WorkspacePath, workspace_root
 
 app = typer.Typer(add_completion=False)
 
@@ -17,6 +17,7 @@ def resume(
         Path | None, typer.Option("--output-dir", help="Copy the plain artefacts here.", show_default=False)
     ] = None,
     overwrite: Overwrite = False,
+    allow_drift: AllowDrift = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -31,5 +32,6 @@ def resume(
     with ConsoleProgress(make_console()) as progress:
         opened = open_workspace(workspace_root(workspace))
         run_id = None if run is None else opened.ledger.resolve(run)
-        finished = resume_run(run_id, opened, Journal(progress), [progress], Options(output_dir, overwrite))
+        options = Options(output_dir, overwrite, allow_drift=tuple(allow_drift or ()))
+        finished = resume_run(run_id, opened, Journal(progress), [progress], options)
     report_finished(finished, as_json=as_json)

@@ -20,7 +20,7 @@ from trainwright.cli.manifest_options import (
     VocabSize,
     read_manifest,
 )
-from trainwright.cli.options import Json, Overrides, Overwrite, WorkspacePath, may_overwrite, workspace_root
+from trainwright.cli.options import AllowDrift, Json, Overrides, Overwrite, WorkspacePath, may_overwrite, workspace_root
 
 app = typer.Typer(add_completion=False)
 
@@ -53,6 +53,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run of this plan.")
     ] = False,
+    allow_drift: AllowDrift = None,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train even where this plan was fulfilled before.")
     ] = False,
@@ -86,7 +87,9 @@ def run(
         framework=framework,
     )
     replace = may_overwrite(output_dir, overwrite, yes)
-    options = Options(output_dir, replace, skip_corpus, skip_tokenizer, resume, retrain)
+    options = Options(
+        output_dir, replace, skip_corpus, skip_tokenizer, resume, retrain, allow_drift=tuple(allow_drift or ())
+    )
     with ConsoleProgress(make_console()) as progress:
         opened = open_workspace(workspace_root(workspace))
         finished = run_pipeline(settings, opened, Journal(progress), [progress], options)

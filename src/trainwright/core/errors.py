@@ -17,10 +17,10 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
-    │   ├── BudgetExceeded, ValidationFailed
+    │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
@@ -323,6 +323,12 @@ class NonFiniteLoss(TrainingError):
     name = "non-finite-loss"
 
 
+class TrainingUnstable(TrainingError):
+    """Training went wrong again after its last rollback; the checkpoints are good."""
+
+    name = "training-unstable"
+
+
 class RunBusy(TrainingError):
     """Another process is writing this run."""
 
@@ -345,6 +351,12 @@ class UnsupportedPlan(TrainingError):
     """The backend cannot do what the plan asks; those that can are named."""
 
     name, http_status = "unsupported-plan", 422
+
+
+class Drift(TrainingError):
+    """Something that can change the run's results is not as it was; each is named, and can be allowed by name."""
+
+    name, http_status = "drift", 409
 
 
 class CheckpointDamaged(TrainingError):
@@ -406,6 +418,18 @@ class PredictionsIncomplete(EvaluationError):
     """Recorded outputs are missing for items of the evalset, or are for items that it does not have."""
 
     name = "predictions-incomplete"
+
+
+class VerificationFailed(EvaluationError):
+    """Computed again, a run came out differently, or what is stored of it was changed; step and tensor are named."""
+
+    name, http_status = "verification-failed", 409
+
+
+class CannotVerify(EvaluationError):
+    """Whether a run would come out the same again cannot be found out here; the reasons are named."""
+
+    name, http_status = "cannot-verify", 409
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -118,6 +118,23 @@ class EarlyStoppingSection(Section):
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
+class StabilitySection(Section):
+    """What is done about a step that goes wrong: skip it; after several, roll back; after several of those, stop.
+
+    `enabled: false` ends the run at the first loss that is not finite, and skips nothing. The defaults: six standard
+    deviations over 128 steps are far outside what a sound run does, and far inside what an exploding batch does; eight
+    skips in a window are more than a few bad batches; half the rate is the usual remedy, and what two halvings do not
+    mend needs a person.
+    """
+
+    enabled: bool = True
+    outlier_sigmas: Annotated[float, Field(ge=0, le=100)] = 6.0
+    window: Annotated[int, Field(ge=8, le=4096)] = 128
+    max_skips: Annotated[int, Field(ge=1, le=4096)] = 8
+    rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_rollbacks: Annotated[int, Field(ge=0, le=100)] = 2
+
+
 class TrainSection(Section):
     """How long and how. At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one.
 
@@ -136,9 +153,13 @@ class TrainSection(Section):
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     early_stopping: EarlyStoppingSection = EarlyStoppingSection()
+    stability: StabilitySection = StabilitySection()
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     validate_every: Auto | Annotated[int, Field(ge=1)] = "auto"
     checkpoint_every: Auto | Annotated[int, Field(ge=1)] = "auto"
+    watch_every: Auto | Annotated[int, Field(ge=0)] = "auto"
     keep_last: Annotated[int, Field(ge=1)] = 3
+    keep_every: Annotated[int, Field(ge=0)] = 0
     sample_prompts: tuple[str, ...] = ("Once upon a time",)
     sample_tokens: Annotated[int, Field(ge=1, le=2048)] = 60
 
@@ -248,6 +269,19 @@ def _parse_override(override: str) -> dict[str, Any]:
             next_step=f"Put text in quotes: {dotted}='\"…\"'",
         ) from error
     return _nest(dotted, _as_number(value))
+
+
+def list_override_keys(overrides: Sequence[str]) -> list[str]:
+    """The dotted keys that "key=value" overrides set, those inside a value such as `train={steps: 9}` too."""
+    return [key for override in overrides for key in _iter_leaf_keys(_parse_override(override))]
+
+
+def _iter_leaf_keys(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            yield from _iter_leaf_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")

@@ -86,6 +86,7 @@ def prepare(
         plan, choice = prepare_plan(manifest, token_set, workspace)
         require_all(check_footprint(plan.model, plan.training, workspace))
         workspace.ledger.put(plan)
+        phase.artefacts["plan"] = plan.id
         compute = plan.compute
         phase.detail = (
             f"{plan.model.num_parameters:,} weights, {plan.training.num_steps:,} steps on {compute.framework} "
@@ -150,6 +151,7 @@ def prepare_dataset(
             workspace.ledger.put(dataset)
             workspace.ledger.remember(key, dataset.id)
     workspace.ledger.remember(_newest_dataset_key(section), dataset.id)
+    phase.artefacts["dataset"] = dataset.id
     train = dataset.splits["train"]
     validation = dataset.splits["validation"]
     phase.detail = (
@@ -202,6 +204,7 @@ def prepare_tokens(
         workspace.ledger.remember(key, token_set.id)
     elif reused:
         phase.reuse()
+    phase.artefacts |= {"tokenizer": tokenizer.id, "token_set": token_set.id}
     num_tokens = token_set.splits["train"].num_tokens
     phase.detail = f"{tokenizer.algorithm}, {tokenizer.vocab_size:,} pieces, {num_tokens:,} training tokens"
     return tokenizer, token_set

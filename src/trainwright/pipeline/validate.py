@@ -52,6 +52,7 @@ def validate(
             samples=tuple(Sample(prompt=prompt, text=text) for prompt, text in samples),
         )
         workspace.ledger.put(report)
+        phase.artefacts |= {"checkpoint": content.record.id, "report": report.id}
         failed = failed_checks(report)
         phase.detail = f"{likelihood.bits_per_byte:.3f} bits per byte on held-out text" + (
             f", {len(failed)} of {len(checks)} checks failed" if failed else f", {len(checks)} checks passed"

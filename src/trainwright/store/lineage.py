@@ -16,6 +16,7 @@ from trainwright.core.errors import (
 from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
+    Drift,
     Evaluation,
     Outcome,
     Plan,
@@ -24,6 +25,7 @@ from trainwright.core.records import (
     Run,
     Tokenizer,
     TokenSet,
+    Verdict,
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
 from trainwright.store.ledger import Ledger
@@ -134,7 +136,7 @@ def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: s
         except InternalError as error:
             findings.append(Finding(found, "record", "record", "damaged", error.why))
         else:
-            findings.extend(_check_objects(objects, record))
+            findings.extend(check_objects(objects, record))
             if isinstance(record, Checkpoint):
                 findings.extend(_check_checkpoint(ledger, runs, record))
     return findings
@@ -170,7 +172,8 @@ def label_record(record: Record) -> str:
             return f"{sum(split.num_tokens for split in record.splits.values()):,} tokens"
         case Plan():
             where = f"{record.compute.framework} on {record.compute.device}"
-            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}"
+            begun = f", from checkpoint {record.start.source[:NUM_ID_DIGITS]}" if record.start else ""
+            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}{begun}"
         case Run():
             return f"{record.name}, started {record.started_at}"
         case Checkpoint():
@@ -181,8 +184,16 @@ def label_record(record: Record) -> str:
             return f"on {record.split}{measured}"
         case Evaluation():
             return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
+        case Drift():
+            return f"at step {record.step:,}: {', '.join(change.name for change in record.changes)} changed"
         case Outcome():
             return record.status
+        case Verdict():
+            where = f", step {record.difference.step:,}" if record.difference else ""
+            return f"{record.status}{where}, {record.share:.0%} of the steps computed again"
+        case Drift():
+            changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
+            return f"from step {record.step:,}: {changed}"
         case _:
             return ""
 
@@ -200,8 +211,9 @@ def _measure_depths(lineage: Lineage) -> dict[str, int]:
     return depths
 
 
-def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
-    for name, digest in _iter_objects(record):
+def check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
+    """Hash every object that a record names."""
+    for name, digest in iter_objects(record):
         try:
             objects.require_intact(digest)
         except (ObjectMissing, ObjectDamaged) as error:
@@ -209,7 +221,7 @@ def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
             yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
 
 
-def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
+def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
     """(what it is, digest) of every object that a record names. Source files are named for the record only."""
     match record:
         case DatasetVersion():
@@ -222,7 +234,7 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 for number, shard in enumerate(tokens.shards, start=1):
                     yield f"shard {number} of {split}", shard.digest
                 yield f"boundaries of {split}", tokens.boundaries
-        case Run():
+        case Run() | Verdict():
             yield "environment", record.environment
         case Evaluation():
             yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))

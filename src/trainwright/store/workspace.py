@@ -1,8 +1,8 @@
 """A workspace: one folder that holds everything a person's runs read and write.
 
 objects/       content-addressed bytes        runs/          one folder per run
-ledger.sqlite  records, refs, stage memo      downloads/     fetched sources, kept to be resumed and reused
-measurements/  what was measured on this machine, one JSON file per question
+ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
+downloads/     fetched sources, kept          measurements/  what was measured on this machine, a file per question
 """
 
 import json
@@ -103,7 +103,7 @@ def open_workspace(root: Path) -> Workspace:
 
     Raises NotWritable, DiskFull, LedgerUnavailable, TrainwrightTooOld.
     """
-    from trainwright.store.sql_ledger import SqlLedger  # SQLAlchemy takes a while to load; `--help` should not wait
+    from trainwright.store.filed_ledger import FiledLedger  # SQLAlchemy takes a while to load; `--help` should not wait
 
     root = root.absolute()
     folders = {name: root / name for name in ("objects", "runs", "downloads", "measurements")}
@@ -112,7 +112,7 @@ def open_workspace(root: Path) -> Workspace:
     return Workspace(
         root=root,
         objects=FolderObjects(folders["objects"]),
-        ledger=SqlLedger.open_file(root / "ledger.sqlite"),
+        ledger=FiledLedger.open_in(root),
         runs=folders["runs"],
         downloads=folders["downloads"],
         measurements=folders["measurements"],

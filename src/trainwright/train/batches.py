@@ -7,7 +7,7 @@ differ between epochs and any batch can be made at any time. Batches have a fixe
 Shapes: B rows, T positions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class BatchSource:
         parts = np.split(rows, self._accumulation)
         return tuple(Batch(np.ascontiguousarray(part[:, :-1]), np.ascontiguousarray(part[:, 1:])) for part in parts)
 
-    def iter_steps(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Batch, ...]]]:
+    def iter_steps(self, start: int, stop: int) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
         """(step, micro-batches) for start … stop-1, the next one always being read while this one is used."""
         if start >= stop:
             return

@@ -181,6 +181,23 @@ def iter_events(path: Path) -> Iterator[Event]:
             yield _parse_line(path, seq, line)
 
 
+UNDONE_BY_ROLLBACK = frozenset({"step", "anatomy", "validation", "sample", "checkpoint", "early-stop"})
+
+
+def leave_out_undone(events: Iterable[Event]) -> list[Event]:
+    """The events that still hold: without those of steps that a later rollback went back behind, and that came again.
+
+    Skips and rollbacks themselves stay: they happened.
+    """
+    standing: list[Event] = []
+    for event in events:
+        if event["kind"] == "rollback":
+            to_step = event["to_step"]
+            standing = [kept for kept in standing if kept["kind"] not in UNDONE_BY_ROLLBACK or kept["step"] <= to_step]
+        standing.append(event)
+    return standing
+
+
 def render_event(event: Event) -> bytes:
     """One event as its line of UTF-8 JSON, newline included. Floats round-trip exactly."""
     facts = encode_nonfinite({key: value for key, value in event.items() if key != "timing"})

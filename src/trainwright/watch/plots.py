@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainwright.core.durable import write_file
-from trainwright.watch.events import Event, is_finite_number
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ class Curve:
 
 def draw_loss(events: Iterable[Event]) -> "Figure":
     """Loss over learning rate, sharing the step axis, in plain colours on white: the figure of `loss.png`."""
-    events = list(events)
+    events = leave_out_undone(events)
     figure = _new_figure(8.0, 5.6, PLAIN)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _fill_loss(upper, events, PLAIN)
@@ -68,14 +68,14 @@ def draw_loss(events: Iterable[Event]) -> "Figure":
 def draw_loss_curve(events: Iterable[Event], width_in: float = 8.0, height_in: float = 3.6) -> "Figure":
     """Training loss (light), the same smoothed, and validation points; in theme colours, for `render_svg`."""
     figure = _new_figure(width_in, height_in, THEMED)
-    _fill_loss(figure.subplots(), list(events), THEMED)
+    _fill_loss(figure.subplots(), leave_out_undone(events), THEMED)
     return figure
 
 
 def draw_learning_rate(events: Iterable[Event], width_in: float = 8.0, height_in: float = 2.0) -> "Figure":
     """The learning rate of each step; in theme colours, for `render_svg`."""
     figure = _new_figure(width_in, height_in, THEMED)
-    _fill_learning_rate(figure.subplots(), list(events), THEMED)
+    _fill_learning_rate(figure.subplots(), leave_out_undone(events), THEMED)
     return figure
 
 
@@ -165,9 +165,11 @@ def _fill_loss(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
     if validation.steps:
         style: dict[str, Any] = {"marker": "o", "markersize": 4.0, "linewidth": 1.1}
         axes.plot(validation.steps, validation.values, color=palette.validation, label="validation", **style)
-    bad = [event["step"] for event in steps if not is_finite_number(event["loss"])]
-    for index, step in enumerate(bad[:100]):
-        axes.axvline(step, color=palette.bad, linewidth=0.8, label="not finite" if index == 0 else None)
+    not_finite = [event["step"] for event in steps if not is_finite_number(event["loss"])]
+    skipped = sorted({event["step"] for event in events if event["kind"] == "skip"})
+    for label, bad, dashes in (("not finite", not_finite, "-"), ("skipped", skipped, ":")):
+        for index, step in enumerate(bad[:100]):
+            axes.axvline(step, color=palette.bad, linewidth=0.8, linestyle=dashes, label=None if index else label)
     # Above the axes: inside, some run's curve would always pass behind it.
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 4, "columnspacing": 1.4}
     axes.legend(frameon=False, fontsize=8.5, labelcolor=palette.ink, handlelength=1.4, borderaxespad=0.0, **place)

@@ -6,9 +6,9 @@ from importlib import resources
 from typing import Any
 
 from trainwright.core.records import Check, DatasetVersion, Frozen, Measure, Plan, Report, Run, Tokenizer, TokenSet
-from trainwright.watch.events import Event, is_finite_number
+from trainwright.watch.events import Event, is_finite_number, leave_out_undone
 from trainwright.watch.plots import draw_learning_rate, draw_loss_curve, render_svg
-from trainwright.watch.progress import render_duration
+from trainwright.watch.progress import describe_trouble, render_duration
 
 WIDE_IN = 8.6
 NARROW_IN = 3.9
@@ -64,6 +64,8 @@ def render_report(
         phases=metrics["phases"],
         curves=_draw_curves(events),
         rates=_pick_rates(events),
+        troubles=[event for event in events if event["kind"] in ("skip", "rollback")],
+        describe_trouble=describe_trouble,
         facts=_build_plan_facts(plan),
         choice=None if choice is None else _build_choice(choice),
         environment=_build_environment(environment),
@@ -205,7 +207,7 @@ def _draw_curves(events: Sequence[Event]) -> dict[str, str]:
 
 def _pick_rates(events: Sequence[Event]) -> list[Event]:
     """Evenly spaced steps for the learning-rate table, the first and the last among them."""
-    steps = [event for event in events if event["kind"] == "step"]
+    steps = [event for event in leave_out_undone(events) if event["kind"] == "step"]
     if len(steps) <= MAX_RATE_ROWS:
         return steps
     return [steps[round(index * (len(steps) - 1) / (MAX_RATE_ROWS - 1))] for index in range(MAX_RATE_ROWS)]
@@ -215,10 +217,11 @@ def _build_plan_facts(plan: Plan) -> list[tuple[str, list[tuple[str, str]]]]:
     """The plan as titled groups of (label, value). Every number of it is there: a report one cannot re-run is none."""
     training = plan.training.model_dump(mode="json")
     optimizer, schedule = training.pop("optimizer"), training.pop("schedule")
-    stopping = training.pop("early_stopping")
+    stopping, stability = training.pop("early_stopping"), training.pop("stability", None)
     prompts = training.pop("sample_prompts")
     model: dict[str, Any] = {"num_parameters": plan.model.num_parameters, **plan.model.model_dump(mode="json")}
     training |= {f"early_stopping_{key}": value for key, value in stopping.items()}
+    training |= {f"stability_{key}": value for key, value in (stability or {}).items()}
     training |= {"sample_prompts": " · ".join(prompts) or None, "seed": plan.seed}
     groups = {
         "Model": model,

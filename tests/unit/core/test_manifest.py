@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from trainwright.cli.manifest_options import parse_duration
 from trainwright.core.errors import InvalidValue, ManifestNotFound, ManifestUnreadable, OutOfRange, UnknownKey
-from trainwright.core.manifest import Manifest, iter_manifest_keys, parse_manifest
+from trainwright.core.manifest import Manifest, iter_manifest_keys, list_override_keys, parse_manifest
 from trainwright.core.presets import PRESETS
 
 
@@ -297,3 +297,8 @@ def test_manifest_does_not_change():
         manifest.seed = 2
     with pytest.raises(ValueError, match="frozen"):
         manifest.train.batch_size = 2
+
+
+def test_keys_of_overrides_are_listed_whether_dotted_or_nested():
+    overrides = ["train.steps=9", "train={optimizer: {beta1: 0.5}, dropout: 0}", "name=x", "model={}"]
+    assert list_override_keys(overrides) == ["train.steps", "train.optimizer.beta1", "train.dropout", "name", "model"]
