@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
-from trainwright.backends.initial import build_initial_weights, optimizer_state_shapes, weight_shapes
-from trainwright.backends.protocol import IGNORED, Batch, Rates
+from trainwright.backends.initial import (
+    RAW,
+    build_initial_state,
+    build_initial_weights,
+    optimizer_state_shapes,
+    weight_shapes,
+)
+from trainwright.backends.protocol import IGNORED, LOWEST_OCTAVE, NUM_OCTAVES, Batch, Rates
 from trainwright.backends.reference import ReferenceBackend, ReferenceTrainer
 from trainwright.core.records import Compute, EarlyStopping, ModelShape, Optimizer, Schedule, TrainingPlan
 
@@ -41,7 +47,7 @@ def compute_for(backend):
     return Compute(framework=backend.name, device="cpu", dtype="float32", compile=False, num_threads=1)
 
 
-def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, **optimizer):
+def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, ema_decay=0.0, **optimizer):
     settings = {
         "learning_rate": RATES.learning_rate,
         "beta1": 0.9,
@@ -69,6 +75,7 @@ def plan(name="adamw", *, dropout=0.0, label_smoothing=0.0, **optimizer):
         early_stopping=EarlyStopping(metric="val_loss", patience=0, min_delta=0.0),
         sample_prompts=(),
         sample_tokens=1,
+        ema_decay=ema_decay,
     )
 
 
@@ -279,6 +286,96 @@ def test_label_smoothing_changes_the_gradient_and_not_the_reported_loss(backend)
     assert abs(smoothed.norm / plain.norm - 1) > 1e-3
 
 
+# ── samples that share a row ──────────────────────────────────────────────────────────────────────────────────────────
+def pack_rows(samples, length):
+    """One row of `length` positions that holds `samples` ([1, n] batches) one after another, then padding."""
+    tokens, targets = np.full((1, length), 7, np.int32), np.full((1, length), IGNORED, np.int32)
+    segments, start = np.full((1, length), len(samples), np.int32), 0
+    for number, sample in enumerate(samples):
+        stop = start + sample.tokens_BT.shape[1]
+        tokens[0, start:stop], targets[0, start:stop], segments[0, start:stop] = (
+            sample.tokens_BT[0],
+            sample.targets_BT[0],
+            number,
+        )
+        start = stop
+    return Batch(tokens, targets, segments)
+
+
+def two_samples():
+    return [random_batch(rows=1, length=length, seed=length, share_ignored=0.3) for length in (9, 12)]
+
+
+def first_moments(trainer):
+    """A tenth of the gradient, by weight: what AdamW's first update remembers of it."""
+    trainer.apply_update(RATES)
+    state = trainer.read_state().optimizer
+    return {name: array for name, array in state.items() if name.startswith("adamw.first.")}
+
+
+def test_samples_in_one_row_give_the_loss_and_the_gradients_of_rows_of_their_own(backend):
+    trainers = [open_trainer(backend, plan(clip_norm=0.0)) for _ in range(2)]
+    packed = trainers[0].compute_gradients([pack_rows(two_samples(), 24)], 0)
+    apart = trainers[1].compute_gradients(two_samples(), 0)
+    assert (packed.num_targets, packed.num_correct) == (apart.num_targets, apart.num_correct)
+    assert packed.nll_sum == pytest.approx(apart.nll_sum, rel=1e-5)
+    assert packed.norm == pytest.approx(apart.norm, rel=1e-5)
+    found, expected = map(first_moments, trainers)
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_gradients_of_packed_samples_agree_with_the_reference(backend):
+    batches = [pack_rows(two_samples(), 24)]
+    found = open_trainer(backend).compute_gradients(batches, 0)
+    expected = open_reference(backend).compute_gradients(batches, 0)
+    assert found.nll_sum == pytest.approx(expected.nll_sum, rel=1e-4)
+    assert found.norm == pytest.approx(expected.norm, rel=1e-4)
+
+
+def test_one_sample_does_not_depend_on_another_in_its_row_by_one_bit(backend):
+    first, second = two_samples()
+    other = replace(second, tokens_BT=(second.tokens_BT + 1) % SHAPE.vocab_size)
+    losses, gradients = [], []
+    for neighbour in (second, other):
+        silent = replace(neighbour, targets_BT=np.full_like(neighbour.targets_BT, IGNORED))
+        trainer = open_trainer(backend)
+        losses.append(trainer.score(pack_rows([neighbour, first], 24)).nll_BT[0, 12:21])
+        trainer.compute_gradients([pack_rows([silent, first], 24)], 0)
+        gradients.append(first_moments(trainer))
+    assert losses[0].any()
+    np.testing.assert_array_equal(*losses)
+    assert_same_arrays(*gradients)
+
+
+def test_samples_in_one_row_score_as_in_rows_of_their_own(backend):
+    first, second = two_samples()
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    packed = model.score(pack_rows([first, second], 24))
+    alone = [model.score(sample) for sample in (first, second)]
+    expected = np.concatenate([scores.nll_BT[0] for scores in alone])
+    np.testing.assert_allclose(packed.nll_BT[0, :21], expected, rtol=1e-4, atol=1e-5)
+    assert not packed.nll_BT[0, 21:].any()
+
+
+def test_rows_that_are_one_segment_each_are_plain_rows(backend):
+    batch = random_batch()
+    whole = replace(batch, segments_BT=np.zeros_like(batch.tokens_BT))
+    found, expected = (open_trainer(backend).compute_gradients([each], 0) for each in (whole, batch))
+    assert found.nll_sum == pytest.approx(expected.nll_sum, rel=1e-6)
+    assert found.norm == pytest.approx(expected.norm, rel=1e-6)
+
+
+def test_cutting_a_batch_of_packed_rows_changes_nothing(backend):
+    row = pack_rows(two_samples(), 24)
+    names = ("tokens_BT", "targets_BT", "segments_BT")
+    batch = Batch(*(np.repeat(getattr(row, name), 4, axis=0) for name in names))
+    whole = open_trainer(backend).compute_gradients([batch], 0)
+    cut = open_trainer(backend).compute_gradients([batch.rows(0, 1), batch.rows(1, 4)], 0)
+    assert cut.nll_sum == pytest.approx(whole.nll_sum, rel=1e-5)
+    assert cut.norm == pytest.approx(whole.norm, rel=1e-5)
+
+
 # ── dropout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_dropout_is_a_function_of_its_seed(backend):
     trainer = open_trainer(backend, plan(dropout=0.3))
@@ -444,6 +541,106 @@ def test_given_weights_are_not_written_to(backend):
     trainer = open_trainer(backend, weights=weights)
     take_steps(trainer, 0, 2)
     assert_same_arrays(weights, moved_weights())
+
+
+# ── the average of the weights ────────────────────────────────────────────────────────────────────────────────────────
+def test_average_follows_its_formula_and_training_does_not_notice_it(backend, optimizer):
+    plain, averaging = open_trainer(backend, plan(optimizer)), open_trainer(backend, plan(optimizer, ema_decay=0.5))
+    average = moved_weights()
+    for step in range(12):
+        take_steps(plain, step, step + 1)
+        take_steps(averaging, step, step + 1)
+        decay = min(0.5, (2 + step) / (11 + step))  # the warm start lasts nine updates
+        trained = plain.read_state().weights
+        average = {name: decay * array + (1 - decay) * trained[name] for name, array in average.items()}
+    state = averaging.read_state()
+    raw = {name.removeprefix(RAW): a for name, a in state.optimizer.items() if name.startswith(RAW)}
+    assert_same_arrays(raw, plain.read_state().weights)
+    for name, array in average.items():
+        np.testing.assert_allclose(state.weights[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_average_is_what_is_scored_and_written_with(backend):
+    trainer = open_trainer(backend, plan(ema_decay=0.9))
+    take_steps(trainer, 0, 3)
+    model = backend.open_model(SHAPE, trainer.read_state().weights, compute_for(backend))
+    np.testing.assert_allclose(
+        trainer.score(random_batch()).nll_BT, model.score(random_batch()).nll_BT, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        trainer.open_decoder().feed([5, 6]), model.open_decoder().feed([5, 6]), rtol=1e-5, atol=1e-6
+    )
+    trained = open_trainer(backend, plan())
+    take_steps(trained, 0, 3)
+    assert not np.allclose(trainer.score(random_batch()).nll_BT, trained.score(random_batch()).nll_BT, atol=1e-3)
+
+
+def test_trainer_with_an_average_goes_on_bit_for_bit(backend, optimizer):
+    training = plan(optimizer, dropout=0.1, ema_decay=0.9)
+    trainer = open_trainer(backend, training)
+    take_steps(trainer, 0, 3)
+    state = trainer.read_state()
+    assert set(state.optimizer) == set(optimizer_state_shapes(SHAPE, optimizer, is_averaged=True))
+    resumed = open_trainer(backend, training, moved_weights(seed=99))
+    resumed.load_state(state)
+    assert_same_state(resumed.read_state(), state)
+    assert take_steps(resumed, 3, 6) == take_steps(trainer, 3, 6)
+    assert_same_state(resumed.read_state(), trainer.read_state())
+
+
+def test_state_without_the_average_that_is_asked_for_is_refused(backend):
+    with pytest.raises(ValueError, match="raw"):
+        open_trainer(backend, plan(ema_decay=0.9)).load_state(open_trainer(backend).read_state())
+    with pytest.raises(ValueError, match="raw"):
+        open_trainer(backend).load_state(open_trainer(backend, plan(ema_decay=0.9)).read_state())
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_initial_state_is_that_of_a_new_trainer(backend, optimizer, ema_decay):
+    training = plan(optimizer, ema_decay=ema_decay)
+    weights = build_initial_weights(SHAPE, 7, training.init_scale)
+    expected = open_trainer(backend, training, weights).read_state()
+    assert_same_state(build_initial_state(SHAPE, training, seed=7), expected)
+
+
+# ── the anatomy of an update ──────────────────────────────────────────────────────────────────────────────────────────
+def test_watched_update_is_the_same_update(backend, optimizer):
+    training = plan(optimizer, clip_norm=0.05, ema_decay=0.9)
+    plain, watched = open_trainer(backend, training), open_trainer(backend, training)
+    take_steps(plain, 0, 3)
+    for step in range(3):
+        watched.compute_gradients([random_batch(seed=step)], dropout_seed=step)
+        watched.apply_watched_update(RATES)
+    assert_same_state(watched.read_state(), plain.read_state())
+
+
+def test_anatomy_says_what_an_update_did(backend, optimizer):
+    trainer = open_trainer(backend, plan(optimizer, clip_norm=0.05))
+    norm = trainer.compute_gradients([random_batch()], 0).norm
+    anatomy = trainer.apply_watched_update(RATES)
+    before, after = moved_weights(), trainer.read_state().weights
+    assert list(anatomy) == list(weight_shapes(SHAPE))
+    for name, found in anatomy.items():
+        assert found.weight_norm == pytest.approx(np.linalg.norm(before[name]), rel=1e-5)
+        assert found.update_norm == pytest.approx(np.linalg.norm(after[name] - before[name]), rel=1e-4)
+        assert sum(found.octaves) == before[name].size
+        assert len(found.octaves) == NUM_OCTAVES
+    total = np.sqrt(sum(found.gradient_norm**2 for found in anatomy.values()))
+    assert total == pytest.approx(norm, rel=1e-4)  # before clipping
+
+
+def test_octaves_agree_with_the_gradients_norm(backend):
+    trainer = open_trainer(backend)
+    trainer.compute_gradients([random_batch()], 0)
+    for name, found in trainer.apply_watched_update(RATES).items():
+        lower = np.sqrt(sum(count * 4.0 ** (LOWEST_OCTAVE + octave) for octave, count in enumerate(found.octaves)))
+        smallest = np.sqrt(found.octaves[0]) * 2.0**LOWEST_OCTAVE  # zeros are counted there too
+        assert lower - smallest <= found.gradient_norm * (1 + 1e-5), name
+        assert found.gradient_norm <= 2 * lower * (1 + 1e-5), name
+
+
+def test_peak_of_the_machine_is_measured(backend):
+    assert backend.measure_peak(compute_for(backend)) > 1e6
 
 
 # ── refusals ──────────────────────────────────────────────────────────────────────────────────────────────────────────

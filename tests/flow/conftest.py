@@ -74,8 +74,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Instant:
-    """When a child is to be signalled: before its `at`-th operation on a file whose path contains `match` (or writing of an
-    event that does). See `startup/sitecustomize.py`.
+    """When a child is to be signalled: before its `at`-th operation on a file whose path contains `match`, or writing of an
+    event that does, or (`call:NAME`) call of a function. See `startup/sitecustomize.py`.
     """
 
     signal: str
@@ -122,7 +122,7 @@ class CommandLine:
             *arguments, expect=-signal.SIGKILL, instant=Instant("KILL", 1, '"kind":"run-finished"'), **options
         )
         newest = max(self.run_folders(), key=lambda folder: (folder / "attempts.jsonl").stat().st_mtime_ns)
-        model = newest / "checkpoints" / "step-00000010" / "model.safetensors"
+        (model,) = sorted((newest / "checkpoints").glob("step-*/model.safetensors"))[-1:]
         return hashlib.sha256(model.read_bytes()).hexdigest(), killed.err
 
     def run_words(self, corpus: str | Path, *arguments: str | Path) -> tuple[str | Path, ...]:
@@ -133,7 +133,11 @@ class CommandLine:
         """Start one command and leave it running."""
         environment = self.environment(options.pop("instant", None), None, False)
         return subprocess.Popen(
-            self.words(*arguments), cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, **options
+            self.words(*arguments, prefix=options.pop("prefix", ())),
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            **options,
         )
 
     def words(self, *arguments: str | Path, prefix: tuple[str, ...] = ()) -> list[str]:
@@ -222,6 +226,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sentences(tmp_path_factory.mktemp("corpus") / "sentences.txt")
 
 
+@pytest.fixture(scope="session")
+def command_line() -> type[CommandLine]:
+    """For a fixture that makes a folder of its own."""
+    return CommandLine
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> CommandLine:
     """The command line in an empty folder."""
@@ -245,9 +255,9 @@ def finished_copy(finished: FinishedRun, tmp_path: Path) -> CommandLine:
 
 @pytest.fixture(scope="session")
 def stopped(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> CommandLine:
-    """A run of the same plan that was killed while it wrote the event of its ninth step. Not to be changed."""
+    """A run of the same plan that was killed as it began to write its ninth step's checkpoint. Not to be changed."""
     command = CommandLine(tmp_path_factory.mktemp("stopped"))
-    command.run(corpus, expect=-9, instant=Instant("KILL", 1, '"kind":"step","step":9,'))
+    command.run(corpus, expect=-9, instant=Instant("KILL", 1, "/checkpoints/.step-00000009"))
     return command
 
 
@@ -256,6 +266,16 @@ def stopped_copy(stopped: CommandLine, tmp_path: Path) -> CommandLine:
     """The command line in a copy of the killed run's folder."""
     shutil.copytree(stopped.folder, tmp_path / "copy")
     return CommandLine(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def write_corpus() -> Callable[..., Path]:
+    return write_sentences
+
+
+@pytest.fixture(scope="session")
+def open_command() -> Callable[[Path], CommandLine]:
+    return CommandLine
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ every step. Measurements are remembered per machine and model shape, so that one
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,10 @@ Framework = Literal["torch", "reference"]
 
 WORTH_COMPILING_S = 150.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
+
+EMULATED_BELOW = 0.5
+"""A processor that multiplies bfloat16 at less than this share of its float32 speed has no instructions for it: those
+that have them are faster in it, those that have not about thirty times slower."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def choose_compute(
     device = choose_device(framework, section.device)
     device_name = require_working(framework, device)
     num_threads = count_cores() if section.threads == "auto" else section.threads
-    candidates = list(_iter_candidates(section, framework, device, num_threads))
+    dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
+    candidates = list(_iter_candidates(section, framework, device, num_threads, dtypes))
     if len(candidates) == 1 and time_budget_s is None:
         return Choice(compute=candidates[0], device_name=device_name, reason="the only candidate", candidates=())
 
@@ -114,14 +119,40 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _iter_candidates(section: ComputeSection, framework: Framework, device: str, num_threads: int) -> Iterator[Compute]:
-    """Every way worth trying: float32 as it is; bfloat16 compiled (uncompiled it pays on an accelerator alone)."""
+def _choose_dtypes(
+    section: ComputeSection, framework: Framework, device: str, num_threads: int, machine: str, memory: Memory
+) -> list[Literal["float32", "bfloat16"]]:
+    """The dtypes worth timing: where a processor has to emulate bfloat16, compiling for it would cost minutes for nothing."""
+    if section.dtype != "auto":
+        return [section.dtype]
+    backend = open_backend(framework)
+    dtypes: list[Literal["float32", "bfloat16"]] = ["float32"]
+    if "bfloat16" in backend.capabilities.dtypes:
+        key = digest_json({"machine": machine, "version": read_version(framework), "peaks on": device})
+        peaks = memory.read(key)
+        if peaks is None:
+            wide = Compute(framework=framework, device=device, dtype="float32", compile=False, num_threads=num_threads)
+            narrow = wide.model_copy(update={"dtype": "bfloat16"})
+            peaks = {"float32": backend.measure_peak(wide), "bfloat16": backend.measure_peak(narrow)}
+            memory.write(key, peaks)
+        if peaks["bfloat16"] >= EMULATED_BELOW * peaks["float32"]:
+            dtypes.append("bfloat16")
+    return dtypes
+
+
+def _iter_candidates(
+    section: ComputeSection,
+    framework: Framework,
+    device: str,
+    num_threads: int,
+    dtypes: Sequence[Literal["float32", "bfloat16"]],
+) -> Iterator[Compute]:
+    """Every way worth trying: as it is in float32; compiled in the narrowest dtype; on an accelerator, all of them."""
     capabilities = open_backend(framework).capabilities
-    dtypes = [dtype for dtype in ("float32", "bfloat16") if dtype in capabilities.dtypes]
-    for dtype in dtypes if section.dtype == "auto" else [section.dtype]:
+    pinned = section.dtype != "auto" or section.compile != "auto"
+    for dtype in dtypes:
         for compiled in (False, True) if section.compile == "auto" else (section.compile,):
-            pinned = section.dtype != "auto" or section.compile != "auto"
-            pays = compiled == (dtype == "bfloat16") or device != "cpu"
+            pays = device != "cpu" or (dtype == dtypes[-1] if compiled else dtype == "float32")
             if (pinned or pays) and (capabilities.compiles or not compiled or section.compile is True):
                 yield Compute(
                     framework=framework, device=device, dtype=dtype, compile=compiled, num_threads=num_threads

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import ModelShape
+from trainwright.core.records import ModelShape, TrainingPlan
 from trainwright.core.seeds import build_generator
+from trainwright.core.state import TrainingState
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -103,8 +104,17 @@ def _initial_tensor(name: str, size: tuple[int, ...], seed: int, init_scale: flo
     return generator.uniform(-bound, bound, size).astype(np.float32)
 
 
-def optimizer_state_shapes(shape: ModelShape, optimizer: Literal["adamw", "muon"]) -> dict[str, tuple[int, ...]]:
-    """{name: shape} of what the optimizer remembers: AdamW's two moments, Muon's momentum for the matrices it takes."""
+RAW = "raw."
+"""What the names of the weights that are trained begin with, where an average of them is what is handed out."""
+
+
+def optimizer_state_shapes(
+    shape: ModelShape, optimizer: Literal["adamw", "muon"], *, is_averaged: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """{name: shape} of what the optimizer remembers: AdamW's two moments, Muon's momentum for the matrices it takes.
+
+    `is_averaged`: the weights handed out are an average, so those that are trained are remembered too.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for name, size in weight_shapes(shape).items():
         if optimizer == "muon" and is_matrix(name):
@@ -112,7 +122,35 @@ def optimizer_state_shapes(shape: ModelShape, optimizer: Literal["adamw", "muon"
         else:
             shapes[f"adamw.first.{name}"] = size
             shapes[f"adamw.second.{name}"] = size
+        if is_averaged:
+            shapes[RAW + name] = size
     return shapes
+
+
+def build_initial_state(shape: ModelShape, training: TrainingPlan, seed: int) -> TrainingState:
+    """The state before the first update: what a trainer with `build_initial_weights` has. Raises ValueError as they do."""
+    return build_first_state(shape, training, build_initial_weights(shape, seed, training.init_scale))
+
+
+def build_first_state(
+    shape: ModelShape, training: TrainingPlan, weights: dict[str, NDArray[np.float32]]
+) -> TrainingState:
+    """The state of a trainer that begins with `weights`: the optimizer remembers nothing yet."""
+    sizes = optimizer_state_shapes(shape, training.optimizer.name, is_averaged=training.ema_decay > 0)
+    optimizer: dict[str, NDArray[Any]] = {
+        name: weights[name.removeprefix(RAW)].copy() if name.startswith(RAW) else np.zeros(size, np.float32)
+        for name, size in sizes.items()
+    }
+    return TrainingState(weights, optimizer, num_updates=0)
+
+
+def averaging_decay(ema_decay: float, num_updates: int) -> float:
+    """d in average ← d·average + (1 − d)·weight after update t = `num_updates`: min(ema_decay, (1 + t)/(10 + t)).
+
+    Early on, the average so forgets the initial weights soon. The warm start is that of TensorFlow's
+    `tf.train.ExponentialMovingAverage` (its argument `num_updates`); averaging itself: Polyak and Juditsky 1992.
+    """
+    return min(ema_decay, (1 + num_updates) / (10 + num_updates))
 
 
 def check_weights(shape: ModelShape, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -120,11 +158,10 @@ def check_weights(shape: ModelShape, weights: Mapping[str, NDArray[Any]]) -> Non
     _check_arrays("weight", weight_shapes(shape), weights)
 
 
-def check_optimizer_state(
-    shape: ModelShape, optimizer: Literal["adamw", "muon"], arrays: Mapping[str, NDArray[Any]]
-) -> None:
+def check_optimizer_state(shape: ModelShape, training: TrainingPlan, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Raise ValueError naming the first optimizer array that is missing, has another shape, or does not belong."""
-    _check_arrays("optimizer array", optimizer_state_shapes(shape, optimizer), arrays)
+    expected = optimizer_state_shapes(shape, training.optimizer.name, is_averaged=training.ema_decay > 0)
+    _check_arrays("optimizer array", expected, arrays)
 
 
 def _check_arrays(what: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, NDArray[Any]]) -> None:

@@ -30,6 +30,8 @@ class SpeedRequest(Frozen):
 class Speed(Frozen):
     """What a candidate costs, in seconds: `start_s` is the first step less one (compilation), `score_s` one batch scored.
 
+    `peak_flops_per_s` is what a large matrix product reaches there: what a step's own rate is compared with.
+
     Compilation is kept on disk by the framework. `compilation_s` is what the process paid that compiled first, where
     `start_s` was measured again by a second one. `problem` says why a candidate could not be measured; its times are
     then absent.
@@ -40,6 +42,7 @@ class Speed(Frozen):
     step_s: float | None = None
     score_s: float | None = None
     compilation_s: float | None = None
+    peak_flops_per_s: float | None = None
     problem: str = ""
 
     def total_s(self, num_steps: int) -> float:
@@ -76,7 +79,8 @@ def time_candidate(request: SpeedRequest) -> Speed:
 
     training = request.training
     weights = build_initial_weights(request.shape, seed=0, init_scale=training.init_scale)
-    trainer = open_backend(request.compute.framework).open_trainer(request.shape, weights, request.compute, training)
+    backend = open_backend(request.compute.framework)
+    trainer = backend.open_trainer(request.shape, weights, request.compute, training)
     micro_batches = _random_micro_batches(request)
     rates = Rates(training.optimizer.learning_rate, training.optimizer.matrix_learning_rate)
 
@@ -89,7 +93,13 @@ def time_candidate(request: SpeedRequest) -> Speed:
     begun = time.perf_counter()
     trainer.score(micro_batches[0])
     score_s = (time.perf_counter() - begun) * len(micro_batches)
-    return Speed(compute=request.compute, start_s=max(first_s - step_s, 0.0), step_s=step_s, score_s=score_s)
+    return Speed(
+        compute=request.compute,
+        start_s=max(first_s - step_s, 0.0),
+        step_s=step_s,
+        score_s=score_s,
+        peak_flops_per_s=backend.measure_peak(request.compute),
+    )
 
 
 def _time_step(trainer: Trainer, micro_batches: tuple[Batch, ...], rates: Rates) -> float:

@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from trainwright.core.records import Compute, ModelShape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
+LOWEST_OCTAVE = -32
+NUM_OCTAVES = 40
+"""Histograms of gradients have a bin for each power of two from 2^-32 to 2^7."""
+
 IGNORED = -1
 """A target that is not counted: not in the loss, not in any metric, not in a gradient."""
 
@@ -26,7 +30,8 @@ class Batch:
     """Token ids and, for each position, the id to predict there (or IGNORED). Both int32 [B, T].
 
     `segments_BT`, int32, numbers the samples that share a row, from 0 upwards: a position sees those of its own segment
-    alone, and rotary positions count from the segment's first token. None: a row is one segment.
+    alone, and rotary positions count from the segment's first token. Padding is a segment of its own without a target.
+    None: a row is one segment.
     """
 
     tokens_BT: NDArray[np.int32]
@@ -37,6 +42,18 @@ class Batch:
     def num_targets(self) -> int:
         """Positions that count."""
         return int(np.count_nonzero(self.targets_BT != IGNORED))
+
+    def rows(self, first: int, stop: int) -> "Batch":
+        """The rows first … stop-1, as a batch of views."""
+        segments_BT = None if self.segments_BT is None else self.segments_BT[first:stop]
+        return Batch(self.tokens_BT[first:stop], self.targets_BT[first:stop], segments_BT)
+
+
+def count_within_segments(segments_BT: NDArray[np.int32]) -> NDArray[np.int64]:
+    """For each position, how many of its own segment lie before it in its row: where rotary positions count from."""
+    places_T = np.arange(segments_BT.shape[1])
+    begins_BT = np.diff(segments_BT, axis=1, prepend=-1) != 0
+    return np.asarray(places_T - np.maximum.accumulate(np.where(begins_BT, places_T, 0), axis=1))
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,20 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class WeightAnatomy:
+    """What one update did to one weight: L2 norms of its gradient (before clipping), of itself (before), of its change.
+
+    `octaves[i]` counts the gradient's elements g with 2^(LOWEST_OCTAVE + i) <= |g| < 2^(LOWEST_OCTAVE + i + 1). What is
+    smaller counts in the first, zero too; what is larger in the last, as does what is not finite.
+    """
+
+    gradient_norm: float
+    weight_norm: float
+    update_norm: float
+    octaves: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Scores:
     """Per position: negative log-likelihood of the target in nats (0 where ignored) and whether it ranked first."""
 
@@ -98,7 +129,11 @@ class Model(Protocol):
 
 
 class Trainer(Model, Protocol):
-    """A model that can be changed, in two halves so that the loop can look before it lets anything change."""
+    """A model that can be changed, in two halves so that the loop can look before it lets anything change.
+
+    Where the plan has an `ema_decay`, the model that is scored, decoded and handed out is the moving average of the
+    weights that are trained (see `averaging_decay` in `initial.py`).
+    """
 
     def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
         """Gradients of the mean objective over *all* targets of the micro-batches (so 1×8 = 2×4 = 8×1).
@@ -108,6 +143,12 @@ class Trainer(Model, Protocol):
 
     def apply_update(self, rates: Rates) -> None:
         """Clip to the optimizer's `clip_norm` and update the weights from the last gradients."""
+
+    def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
+        """`apply_update`, bit for bit, and what it did to each of the weights that are trained, in `weight_names` order.
+
+        It costs some passes over the weights: asked for now and then, never in every step.
+        """
 
     def read_state(self) -> TrainingState:
         """Copies of everything, in float32 and standard names; `load_state` of it gives exactly this trainer."""
@@ -145,6 +186,9 @@ class Backend(Protocol):
 
     def probe(self, device: str) -> Probe:
         """Import the framework and run a real kernel on `device`. Never raises for a missing or broken framework."""
+
+    def measure_peak(self, compute: Compute) -> float:
+        """Floating-point operations per second of a large matrix product, in the dtype and with the threads of `compute`."""
 
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> Model:
         """A model that only scores and decodes."""

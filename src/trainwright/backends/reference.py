@@ -7,6 +7,7 @@ Shapes: B rows, T positions, D hidden, V vocabulary, N the positions of a batch 
 """
 
 import platform
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from threadpoolctl import threadpool_limits
 from trainwright.backends.initial import (
     EMBEDDING,
     FINAL_NORM,
+    RAW,
+    averaging_decay,
     check_optimizer_state,
     check_weights,
     decays,
@@ -24,19 +27,32 @@ from trainwright.backends.initial import (
     optimizer_state_shapes,
     weight_names,
 )
-from trainwright.backends.protocol import IGNORED, Batch, Capabilities, Gradients, Probe, Rates, Scores
+from trainwright.backends.protocol import (
+    IGNORED,
+    LOWEST_OCTAVE,
+    NUM_OCTAVES,
+    Batch,
+    Capabilities,
+    Gradients,
+    Probe,
+    Rates,
+    Scores,
+    WeightAnatomy,
+)
 from trainwright.backends.reference_layers import (
     NO_DROPOUT,
     Dropout,
     Past,
     compute_micro_batch,
     layers_of,
+    place_batch,
     require_valid_batch,
 )
 from trainwright.backends.reference_math import (
     AdamW,
     Array,
     Muon,
+    Rotation,
     build_rotation,
     clip_factor,
     l2_norm,
@@ -71,7 +87,8 @@ class ReferenceModel:
         """How likely each target is; of equal logits the lowest id ranks first. Raises ValueError for a bad batch."""
         require_valid_batch(batch, self.shape)
         counts_BT = batch.targets_BT != IGNORED
-        hidden_BTD, _ = self._hidden(batch.tokens_BT, first=0, pasts=[None] * self.shape.num_layers)
+        rotation, elsewhere_BTT = place_batch(batch, self.shape, self.dtype)
+        hidden_BTD, _ = self._hidden(batch.tokens_BT, rotation, [None] * self.shape.num_layers, elsewhere_BTT)
         targets_N = batch.targets_BT[counts_BT]
         logits_NV = linear(hidden_BTD[counts_BT], self._weights[EMBEDDING])
         nll_BT = np.zeros(batch.targets_BT.shape, dtype=np.float32)
@@ -84,14 +101,19 @@ class ReferenceModel:
         """A decoder with an empty past. It reads this model's weights as they are at each `feed`."""
         return ReferenceDecoder(self)
 
-    def _hidden(self, tokens_BT: NDArray[Any], first: int, pasts: Sequence[Past | None]) -> tuple[Array, list[Past]]:
-        """The normed hidden state of positions `first`…, and what each layer has seen by then."""
+    def _hidden(
+        self,
+        tokens_BT: NDArray[Any],
+        rotation: Rotation,
+        pasts: Sequence[Past | None],
+        elsewhere_BTT: NDArray[np.bool_] | None = None,
+    ) -> tuple[Array, list[Past]]:
+        """The normed hidden state of positions that stand where `rotation` says, and what each layer has seen by then."""
         w, shape = self._weights, self.shape
-        rotation = build_rotation(first, tokens_BT.shape[1], shape.head_dim, shape.rope_theta, self.dtype)
         x_BTD = w[EMBEDDING][tokens_BT]
         seen: list[Past] = []
         for layer, past in zip(layers_of(w, shape), pasts, strict=True):
-            x_BTD, trace = layer.forward(x_BTD, rotation, NO_DROPOUT, past)
+            x_BTD, trace = layer.forward(x_BTD, rotation, NO_DROPOUT, past, elsewhere_BTT)
             seen.append(trace.attention.seen)
         return rms_norm(x_BTD, w[FINAL_NORM], shape.norm_epsilon)[0], seen
 
@@ -109,15 +131,20 @@ class ReferenceDecoder:
         """Read `tokens`; return the logits [V] of what comes next. Raises ValueError for no token, or an unknown id."""
         tokens_BT = np.array([tokens], dtype=np.int32)
         require_valid_batch(Batch(tokens_BT, np.full_like(tokens_BT, IGNORED)), self._model.shape)
-        pasts = self._pasts if self._pasts is not None else [None] * self._model.shape.num_layers
-        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, self._num_read, pasts)
+        shape = self._model.shape
+        pasts = self._pasts if self._pasts is not None else [None] * shape.num_layers
+        rotation = build_rotation(self._num_read, len(tokens), shape.head_dim, shape.rope_theta, self._model.dtype)
+        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, rotation, pasts)
         self._num_read += len(tokens)
         logits_V = linear(hidden_BTD[0, -1], self._model._weights[EMBEDDING])
         return np.asarray(logits_V, dtype=np.float32)
 
 
 class ReferenceTrainer(ReferenceModel):
-    """A model that can be changed: gradients first, then, where the loop wants it, the update."""
+    """A model that can be changed: gradients first, then, where the loop wants it, the update.
+
+    `_trained` are the weights that are changed. Where no average is kept they are the model's own: the very same dict.
+    """
 
     def __init__(
         self, shape: ModelShape, weights: Weights, training: TrainingPlan, dtype: FloatType = np.float32
@@ -129,6 +156,7 @@ class ReferenceTrainer(ReferenceModel):
             name: np.zeros(size, dtype=dtype)
             for name, size in optimizer_state_shapes(shape, training.optimizer.name).items()
         }
+        self._trained = dict(self._weights) if training.ema_decay else self._weights
         self._gradients: dict[str, Array] | None = None
         self._gradient_norm = 0.0
 
@@ -155,11 +183,11 @@ class ReferenceTrainer(ReferenceModel):
         if num_targets == 0:
             raise ValueError("the micro-batches hold no target")
         dropout = Dropout(self.training.dropout, dropout_seed)
-        total: dict[str, Array] = {name: np.zeros_like(array) for name, array in self._weights.items()}
+        total: dict[str, Array] = {name: np.zeros_like(array) for name, array in self._trained.items()}
         nll_sum, num_correct = 0.0, 0
         for batch in micro_batches:
             result = compute_micro_batch(
-                self._weights, self.shape, batch, num_targets, self.training.label_smoothing, dropout
+                self._trained, self.shape, batch, num_targets, self.training.label_smoothing, dropout
             )
             nll_sum += result.nll_sum
             num_correct += result.num_correct
@@ -183,13 +211,36 @@ class ReferenceTrainer(ReferenceModel):
                 self._update_by_muon(name, factor * gradient, optimizer, rates)
             else:
                 self._update_by_adamw(name, factor * gradient, optimizer, rates)
+        if self.training.ema_decay:
+            self._update_average()
         self._gradients = None
+
+    def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
+        """`apply_update`, and what it did to each weight."""
+        before, gradients = dict(self._trained), self.gradients  # an update replaces arrays and writes into none
+        self.apply_update(rates)
+        return {
+            name: WeightAnatomy(
+                gradient_norm=l2_norm([gradient]),
+                weight_norm=l2_norm([before[name]]),
+                update_norm=l2_norm([self._trained[name] - before[name]]),
+                octaves=count_octaves(gradient),
+            )
+            for name, gradient in gradients.items()
+        }
+
+    def _update_average(self) -> None:
+        """average ← average + (1 − d)·(weight − average)."""
+        share = 1.0 - averaging_decay(self.training.ema_decay, self.num_updates)
+        for name, weight in self._trained.items():
+            average = self._weights[name]
+            self._weights[name] = (average + share * (weight - average)).astype(self.dtype)
 
     def _update_by_muon(self, name: str, gradient: Array, optimizer: Optimizer, rates: Rates) -> None:
         muon = Muon(rates.matrix_learning_rate, optimizer.matrix_momentum, optimizer.matrix_weight_decay)
         momentum = f"muon.momentum.{name}"
-        self._weights[name], self._optimizer_state[momentum] = muon.update(
-            self._weights[name], gradient, self._optimizer_state[momentum]
+        self._trained[name], self._optimizer_state[momentum] = muon.update(
+            self._trained[name], gradient, self._optimizer_state[momentum]
         )
 
     def _update_by_adamw(self, name: str, gradient: Array, optimizer: Optimizer, rates: Rates) -> None:
@@ -202,15 +253,16 @@ class ReferenceTrainer(ReferenceModel):
             step=self.num_updates,
         )
         first, second = f"adamw.first.{name}", f"adamw.second.{name}"
-        self._weights[name], self._optimizer_state[first], self._optimizer_state[second] = adamw.update(
-            self._weights[name], gradient, self._optimizer_state[first], self._optimizer_state[second]
+        self._trained[name], self._optimizer_state[first], self._optimizer_state[second] = adamw.update(
+            self._trained[name], gradient, self._optimizer_state[first], self._optimizer_state[second]
         )
 
     def read_state(self) -> TrainingState:
         """Copies of the weights, the optimizer's arrays and the number of updates, in float32 and standard names."""
+        raw = {RAW + name: array for name, array in self._trained.items()} if self.training.ema_decay else {}
         return TrainingState(
             weights={name: array.astype(np.float32) for name, array in self._weights.items()},
-            optimizer={name: array.astype(np.float32) for name, array in self._optimizer_state.items()},
+            optimizer={name: array.astype(np.float32) for name, array in (self._optimizer_state | raw).items()},
             num_updates=self.num_updates,
         )
 
@@ -220,13 +272,23 @@ class ReferenceTrainer(ReferenceModel):
         Raises ValueError where names or shapes differ; then nothing has changed.
         """
         check_weights(self.shape, state.weights)
-        check_optimizer_state(self.shape, self.training.optimizer.name, state.optimizer)
+        check_optimizer_state(self.shape, self.training, state.optimizer)
         self._weights = {name: np.array(state.weights[name], dtype=self.dtype) for name in self._weights}
         self._optimizer_state = {
             name: np.array(state.optimizer[name], dtype=self.dtype) for name in self._optimizer_state
         }
+        self._trained = self._weights
+        if self.training.ema_decay:
+            self._trained = {name: np.array(state.optimizer[RAW + name], dtype=self.dtype) for name in self._weights}
         self.num_updates = state.num_updates
         self._gradients = None
+
+
+def count_octaves(gradient: Array) -> tuple[int, ...]:
+    """The histogram of `WeightAnatomy`: the exponent of an IEEE float32 is its octave."""
+    exponents = (np.ascontiguousarray(gradient, np.float32).view(np.int32).reshape(-1) >> 23) & 0xFF
+    bins = np.clip(exponents - 127 - LOWEST_OCTAVE, 0, NUM_OCTAVES - 1)
+    return tuple(np.bincount(bins, minlength=NUM_OCTAVES).tolist())
 
 
 class ReferenceBackend:
@@ -255,6 +317,18 @@ class ReferenceBackend:
                 remedy="pip install --force-reinstall numpy",
             )
         return Probe(works=True, version=np.__version__, device_name=f"{platform.machine()} CPU")
+
+    def measure_peak(self, compute: Compute) -> float:
+        """The fastest of three products of two matrices of 1,024 x 1,024."""
+        self._set_up(compute)
+        size = 1024
+        a = np.ones((size, size), np.float32)
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            a @ a
+            seconds.append(time.perf_counter() - begun)
+        return float(2 * size**3 / min(seconds))
 
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> ReferenceModel:
         """A model that only scores and decodes. Raises UnsupportedPlan, and ValueError for weights that do not fit."""

@@ -6,6 +6,7 @@ protocol around them.
 
 import ctypes
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -15,8 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainwright.backends.initial import check_weights
-from trainwright.backends.protocol import Batch, Capabilities, Gradients, Probe, Rates, Scores
+from trainwright.backends.initial import RAW, averaging_decay, check_weights, weight_names
+from trainwright.backends.protocol import (
+    LOWEST_OCTAVE,
+    NUM_OCTAVES,
+    Batch,
+    Capabilities,
+    Gradients,
+    Probe,
+    Rates,
+    Scores,
+    WeightAnatomy,
+    count_within_segments,
+)
 from trainwright.backends.torch_network import (
     CHUNK_ROWS,
     PLAIN,
@@ -33,6 +45,7 @@ from trainwright.backends.torch_network import (
     project_heads,
     rms_norm,
     run_layers,
+    segment_bias,
     split_packed,
 )
 from trainwright.backends.torch_optimizer import TorchOptimizer, to_array
@@ -128,7 +141,7 @@ class TorchModel:
 
     def _iter_scored(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """(loss, hit) of each chunk of positions."""
-        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        rotary, bias = self._place(batch)
         tokens = self._to_device(batch.tokens_BT)
         # Layers that were compiled for training expect gradients to be wanted; without that they would be compiled anew.
         with torch.set_grad_enabled(self._is_compiled):
@@ -139,6 +152,14 @@ class TorchModel:
             torch.split(hidden_ND.detach(), CHUNK_ROWS), torch.split(targets_N, CHUNK_ROWS), strict=True
         ):
             yield self._regions.score(x @ head_DV, targets.clone())
+
+    def _place(self, batch: Batch) -> tuple[Rotary, Tensor]:
+        """Where the batch's positions stand, and which of them see each other."""
+        rotary, bias_TT = self._positions(batch.tokens_BT.shape[1])
+        if batch.segments_BT is None:
+            return rotary, bias_TT
+        places_BT = torch.from_numpy(count_within_segments(batch.segments_BT)).to(self._device)
+        return rotary.at(places_BT), segment_bias(bias_TT, self._to_device(batch.segments_BT))
 
     def _positions(self, num_positions: int) -> tuple[Rotary, Tensor]:
         if num_positions not in self._rotary:
@@ -151,22 +172,28 @@ class TorchModel:
 
 
 class TorchTrainer(TorchModel):
-    """A model with its optimizer."""
+    """A model with its optimizer.
+
+    `_trained` are the weights that are changed. Where no average is kept they are the model's own parameters.
+    """
 
     def __init__(self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan) -> None:
         super().__init__(shape, weights, compute)
-        for tensor in self._parameters.values():
+        self._ema_decay = training.ema_decay
+        self._trained = pack(weights, shape, self._device) if self._ema_decay else self._parameters
+        # Averages want no gradient, but layers that were compiled for training expect weights that do.
+        for tensor in (*self._trained.values(), *self._parameters.values()):
             tensor.requires_grad_()
         dtype = DTYPES[compute.dtype]
         self._arithmetic = Arithmetic(dtype, training.dropout, training.label_smoothing)
         self._scoring = replace(self._arithmetic, dropout=0.0)
-        self._optimizer = TorchOptimizer(self._parameters, shape, training.optimizer, dtype)
+        self._optimizer = TorchOptimizer(self._trained, shape, training, dtype)
         self._regions = Regions.compiled() if compute.compile else PLAIN
 
     def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
         """Forward and backward over every micro-batch; the mean is over all of their targets."""
         num_targets = sum(batch.num_targets for batch in micro_batches)
-        for tensor in self._parameters.values():
+        for tensor in self._trained.values():
             tensor.grad = None
         torch.manual_seed(dropout_seed)
         # Compiled code wants one fixed shape; without it, slices need a fraction of the memory and are no slower.
@@ -179,31 +206,61 @@ class TorchTrainer(TorchModel):
             norm=self._optimizer.measure_norm(),
         )
 
+    @torch.no_grad()
     def apply_update(self, rates: Rates) -> None:
-        """Clip and update."""
+        """Clip and update; then the average, where one is kept."""
         self._optimizer.update(rates)
+        if self._ema_decay:
+            share = 1.0 - averaging_decay(self._ema_decay, self._optimizer.num_updates)
+            torch._foreach_lerp_(list(self._parameters.values()), list(self._trained.values()), share)
+
+    @torch.no_grad()
+    def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
+        """`apply_update`, and what it did to each weight."""
+        gradients = {name: tensor.grad for name, tensor in self._trained.items() if tensor.grad is not None}
+        parts = split_packed(gradients, self._shape)
+        octaves = torch.stack([count_octaves(gradient) for gradient in parts.values()]).tolist()
+        gradient_norms = measure_norms(parts)  # before the update clips them in place
+        before = {name: tensor.detach().clone() for name, tensor in self._trained.items()}
+        weight_norms = measure_norms(split_packed(before, self._shape))
+        self.apply_update(rates)
+        changes = {name: tensor.sub_(self._trained[name]) for name, tensor in before.items()}
+        update_norms = measure_norms(split_packed(changes, self._shape))
+        counts = dict(zip(parts, octaves, strict=True))
+        return {
+            name: WeightAnatomy(gradient_norms[name], weight_norms[name], update_norms[name], tuple(counts[name]))
+            for name in weight_names(self._shape)
+        }
 
     def read_state(self) -> TrainingState:
         """Copies of everything."""
+        optimizer = self._optimizer.read_state()
+        if self._ema_decay:
+            trained = split_packed(self._trained, self._shape)
+            optimizer |= {RAW + name: to_array(tensor) for name, tensor in trained.items()}
         weights = {name: to_array(tensor) for name, tensor in split_packed(self._parameters, self._shape).items()}
-        return TrainingState(weights, self._optimizer.read_state(), self._optimizer.num_updates)
+        return TrainingState(weights, optimizer, self._optimizer.num_updates)
 
+    @torch.no_grad()
     def load_state(self, state: TrainingState) -> None:
         """Become the trainer that `state` was read from."""
         check_weights(self._shape, state.weights)
         self._optimizer.load_state(state.optimizer, state.num_updates)
-        with torch.no_grad():
-            for name, tensor in pack(state.weights, self._shape, self._device).items():
-                self._parameters[name].copy_(tensor)
+        for name, tensor in pack(state.weights, self._shape, self._device).items():
+            self._parameters[name].copy_(tensor)
+        if self._ema_decay:
+            trained = {name: state.optimizer[RAW + name] for name in state.weights}
+            for name, tensor in pack(trained, self._shape, self._device).items():
+                self._trained[name].copy_(tensor)
 
     def _backward(self, batch: Batch, num_targets: int) -> tuple[float, int]:
-        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        rotary, bias = self._place(batch)
         tokens = self._to_device(batch.tokens_BT)
         targets = self._to_device(batch.targets_BT).reshape(-1)
-        hidden = run_layers(self._parameters, tokens, rotary, bias, self._shape, self._arithmetic, self._regions)
+        hidden = run_layers(self._trained, tokens, rotary, bias, self._shape, self._arithmetic, self._regions)
         smoothing = self._arithmetic.label_smoothing
         objective, nll, hits = HeadCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, self._parameters["embedding"], targets, smoothing, self._regions
+            hidden, self._trained["embedding"], targets, smoothing, self._regions
         )
         objective.backward(torch.tensor(1.0 / num_targets, device=self._device))
         return float(nll), int(hits)
@@ -228,6 +285,18 @@ class TorchBackend:
         is_cuda = torch.device(device).type == "cuda"
         return Probe(True, torch.__version__, torch.cuda.get_device_name(device) if is_cuda else device)
 
+    def measure_peak(self, compute: Compute) -> float:
+        """The fastest of three products of two square matrices, each side 1,024 on a CPU and 8,192 elsewhere."""
+        set_up(compute)
+        size = 1024 if torch.device(compute.device).type == "cpu" else 8192
+        a = torch.ones(size, size, dtype=DTYPES[compute.dtype], device=compute.device)
+        seconds = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            (a @ a)[0, 0].item()  # waits for an accelerator to be done
+            seconds.append(time.perf_counter() - begun)
+        return float(2 * size**3 / min(seconds))
+
     def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> TorchModel:
         """A model that scores and decodes."""
         return TorchModel(shape, weights, compute)
@@ -244,7 +313,19 @@ def iter_slices(batch: Batch) -> Iterator[Batch]:
     num_rows, num_positions = batch.tokens_BT.shape
     size = max(1, SLICE_POSITIONS // num_positions)
     for first in range(0, num_rows, size):
-        yield Batch(batch.tokens_BT[first : first + size], batch.targets_BT[first : first + size])
+        yield batch.rows(first, first + size)
+
+
+def measure_norms(tensors: Parameters) -> dict[str, float]:
+    """L2 norm of each tensor."""
+    norms: list[float] = torch.stack(torch._foreach_norm(list(tensors.values()))).tolist()
+    return dict(zip(tensors, norms, strict=True))
+
+
+def count_octaves(gradient: Tensor) -> Tensor:
+    """The histogram of `WeightAnatomy`: the exponent of an IEEE float32 is its octave."""
+    exponents = (gradient.contiguous().view(torch.int32).reshape(-1) >> 23) & 0xFF
+    return torch.bincount((exponents - 127 - LOWEST_OCTAVE).clamp_(0, NUM_OCTAVES - 1), minlength=NUM_OCTAVES)
 
 
 def set_up(compute: Compute) -> None:

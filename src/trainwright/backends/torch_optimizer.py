@@ -13,7 +13,7 @@ from torch import Tensor
 from trainwright.backends.initial import check_optimizer_state, decays, is_matrix
 from trainwright.backends.protocol import Rates
 from trainwright.backends.torch_network import Parameters, packed_names, split_packed
-from trainwright.core.records import ModelShape, Optimizer
+from trainwright.core.records import ModelShape, TrainingPlan
 
 # Keller Jordan's quintic Newton-Schulz coefficients (kellerjordan.github.io/posts/muon).
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -23,8 +23,9 @@ NUM_ITERATIONS = 5
 class TorchOptimizer:
     """Updates `parameters` in place from their `.grad`."""
 
-    def __init__(self, parameters: Parameters, shape: ModelShape, settings: Optimizer, dtype: torch.dtype) -> None:
-        self._parameters, self._shape, self._settings = parameters, shape, settings
+    def __init__(self, parameters: Parameters, shape: ModelShape, training: TrainingPlan, dtype: torch.dtype) -> None:
+        settings = training.optimizer
+        self._parameters, self._shape, self._training, self._settings = parameters, shape, training, settings
         self._dtype = dtype
         names = packed_names(shape)
         by_muon = settings.name == "muon"
@@ -109,7 +110,7 @@ class TorchOptimizer:
     @torch.no_grad()
     def load_state(self, arrays: dict[str, NDArray[Any]], num_updates: int) -> None:
         """Become the optimizer that the state was read from. Raises ValueError where names or shapes differ."""
-        check_optimizer_state(self._shape, self._settings.name, arrays)
+        check_optimizer_state(self._shape, self._training, arrays)
         names = packed_names(self._shape)
 
         def gather(prefix: str, name: str) -> Tensor:

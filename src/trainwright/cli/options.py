@@ -21,6 +21,15 @@ WorkspacePath = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Dotted overrides, for example train.batch_size=64.", show_default=False)
 ]
+AllowDrift = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-drift",
+        help="Go on although this changed and can change the results (repeatable).",
+        metavar="NAME",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output folder that is there already.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainwright.cli.options import Json, Overwrite, WorkspacePath, workspace_root
+from trainwright.cli.options import AllowDrift, Json, Overwrite, WorkspacePath, workspace_root
 
 app = typer.Typer(add_completion=False)
 
@@ -17,19 +17,21 @@ def resume(
         Path | None, typer.Option("--output-dir", help="Copy the plain artefacts here.", show_default=False)
     ] = None,
     overwrite: Overwrite = False,
+    allow_drift: AllowDrift = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted run, exactly where it stood."""
-    from trainwright.cli.outcome import report_finished
+    from trainwright.cli.outcome import report_completed
+    from trainwright.pipeline.finetune import resume_manifest
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
-    from trainwright.pipeline.run import resume as resume_run
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
 
     with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         run_id = None if run is None else opened.ledger.resolve(run)
-        finished = resume_run(run_id, opened, Journal(progress), [progress], Options(output_dir, overwrite))
-    report_finished(finished, as_json=as_json)
+        options = Options(output_dir, overwrite, allow_drift=tuple(allow_drift or ()))
+        completed = resume_manifest(run_id, opened, Journal(progress), [progress], options)
+    report_completed(completed, as_json=as_json)

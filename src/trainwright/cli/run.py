@@ -20,7 +20,7 @@ from trainwright.cli.manifest_options import (
     VocabSize,
     read_manifest,
 )
-from trainwright.cli.options import Json, Overrides, Overwrite, WorkspacePath, may_overwrite, workspace_root
+from trainwright.cli.options import AllowDrift, Json, Overrides, Overwrite, WorkspacePath, may_overwrite, workspace_root
 
 app = typer.Typer(add_completion=False)
 
@@ -53,6 +53,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run of this plan.")
     ] = False,
+    allow_drift: AllowDrift = None,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train even where this plan was fulfilled before.")
     ] = False,
@@ -63,10 +64,10 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Text to a trained, validated, reported model, in one command."""
-    from trainwright.cli.outcome import report_finished
+    from trainwright.cli.outcome import report_completed
+    from trainwright.pipeline.finetune import run_manifest
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
-    from trainwright.pipeline.run import run as run_pipeline
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
 
@@ -86,8 +87,10 @@ def run(
         framework=framework,
     )
     replace = may_overwrite(output_dir, overwrite, yes)
-    options = Options(output_dir, replace, skip_corpus, skip_tokenizer, resume, retrain)
+    options = Options(
+        output_dir, replace, skip_corpus, skip_tokenizer, resume, retrain, allow_drift=tuple(allow_drift or ())
+    )
     with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
-        finished = run_pipeline(settings, opened, Journal(progress), [progress], options)
-    report_finished(finished, as_json=as_json)
+        completed = run_manifest(settings, opened, Journal(progress), [progress], options)
+    report_completed(completed, as_json=as_json)

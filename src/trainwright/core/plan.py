@@ -2,17 +2,21 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from trainwright.core.errors import InvalidValue, OutOfRange
-from trainwright.core.manifest import Manifest, TrainSection
+from trainwright.core.manifest import Manifest, Section, StabilitySection, TrainSection
 from trainwright.core.records import (
     Budgets,
     Compute,
     EarlyStopping,
+    Frozen,
     ModelShape,
     Optimizer,
     Plan,
     Schedule,
+    Stability,
+    Start,
     TokenSet,
     TrainingPlan,
 )
@@ -25,6 +29,11 @@ MATRIX_RATE_RATIO = 10 / 3
 
 NUM_VALIDATIONS = 5
 """Validations in a run that leaves `validate_every` open; runs of more epochs validate at each epoch's end instead."""
+
+
+NUM_WATCHED, WATCH_EVERY_AT_LEAST = 100, 25
+"""Looks at the gradients in a run that leaves `watch_every` open, but never more often than every so many steps: a look
+costs a few passes over the weights, which is to stay below 1 % of the time (bench/monitoring_cost.py)."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,7 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
         validate_every=validate_every,
         checkpoint_every=validate_every if train.checkpoint_every == "auto" else train.checkpoint_every,
         keep_last=train.keep_last,
+        keep_every=train.keep_every,
         early_stopping=EarlyStopping(
             metric=train.early_stopping.metric,
             patience=train.early_stopping.patience,
@@ -184,7 +194,65 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
         ),
         sample_prompts=train.sample_prompts,
         sample_tokens=train.sample_tokens,
+        stability=resolve_stability(train.stability),
+        ema_decay=train.ema_decay,
+        watch_every=resolve_watch_every(train, num_steps),
     )
+
+
+def describe_training(training: TrainingPlan) -> dict[str, Any]:
+    """The manifest's train section that resolves to `training` again: settled numbers stay settled, a rate that is the usual
+    multiple of another one goes on following it."""
+    document = _copy_alike(TrainSection, training)
+    num_steps, optimizer, schedule = training.num_steps, training.optimizer, training.schedule
+    document["steps"] = num_steps
+    document["schedule"] |= {
+        "warmup_steps": schedule.num_warmup_steps,
+        "decay_share": schedule.num_decay_steps / num_steps,
+    }
+    if training.stability is None:
+        document["stability"] = {"enabled": False}
+    if optimizer.matrix_learning_rate in (0.0, optimizer.learning_rate * MATRIX_RATE_RATIO):
+        document["optimizer"]["matrix_learning_rate"] = "auto"
+    return document
+
+
+def _copy_alike(section: type[Section], source: Frozen) -> dict[str, Any]:
+    """What a section and a part of a plan call by the same name."""
+    document: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        value = getattr(source, name, None)
+        if isinstance(value, Frozen) and isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            document[name] = _copy_alike(field.annotation, value)
+        elif value is not None:
+            document[name] = value
+    return document
+
+
+def resolve_stability(section: StabilitySection) -> Stability | None:
+    """The ladder, or none. Raises InvalidValue where the skips that it takes never fit into a window."""
+    if not section.enabled:
+        return None
+    if section.max_skips > section.window:
+        raise InvalidValue(
+            f"train.stability.max_skips is {section.max_skips} and train.stability.window is {section.window}.",
+            why="The skips are counted within the window, so they would never be that many.",
+            next_step="Lower train.stability.max_skips, or raise train.stability.window.",
+        )
+    return Stability(
+        outlier_sigmas=section.outlier_sigmas,
+        window=section.window,
+        max_skips=section.max_skips,
+        rate_factor=section.rate_factor,
+        max_rollbacks=section.max_rollbacks,
+    )
+
+
+def resolve_watch_every(train: TrainSection, num_steps: int) -> int:
+    """Steps between two looks at the gradients; 0: none."""
+    if train.watch_every == "auto":
+        return max(WATCH_EVERY_AT_LEAST, math.ceil(num_steps / NUM_WATCHED))
+    return train.watch_every
 
 
 def resolve_budgets(manifest: Manifest) -> Budgets:
@@ -203,7 +271,12 @@ def resolve_budgets(manifest: Manifest) -> Budgets:
 
 
 def build_plan(
-    manifest: Manifest, token_set: TokenSet, shape: ModelShape, training: TrainingPlan, compute: Compute
+    manifest: Manifest,
+    token_set: TokenSet,
+    shape: ModelShape,
+    training: TrainingPlan,
+    compute: Compute,
+    start: Start | None = None,
 ) -> Plan:
     """The plan. Equal arguments give an equal id."""
     return Plan(
@@ -213,4 +286,5 @@ def build_plan(
         training=training,
         compute=compute,
         budgets=resolve_budgets(manifest),
+        start=start,
     )

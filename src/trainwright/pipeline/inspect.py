@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainwright.core.errors import ObjectDamaged, UnknownRef
-from trainwright.core.records import Checkpoint, Outcome, Report, Run
+from trainwright.core.records import Checkpoint, Outcome, Report, Run, Verdict
 from trainwright.pipeline.publish import list_artefacts
 from trainwright.store.checkpoints import list_checkpoints
 from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.watch.events import Event, iter_events
+from trainwright.watch.events import Event, iter_events, leave_out_undone
 from trainwright.watch.follow import Follower
 from trainwright.watch.live import Viewer
 
@@ -55,8 +55,8 @@ def find_runs(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
     """Runs of a plan, or all, newest first."""
     ledger = workspace.ledger
     if plan_id is not None:
-        children = (ledger.get(child_id) for _, child_id in ledger.children(plan_id))
-        return sorted((run for run in children if isinstance(run, Run)), key=lambda run: run.started_at, reverse=True)
+        children = [ledger.get(child_id) for role, child_id in ledger.children(plan_id) if role == "plan"]
+        return [run for run in reversed(children) if isinstance(run, Run)]  # the order of putting: clocks step back
     runs: list[Run] = []
     while page := [stored.record for stored in ledger.find("run", PAGE, after=runs[-1].id if runs else None)]:
         runs += [run for run in page if isinstance(run, Run)]
@@ -70,6 +70,12 @@ def outcome_of(run: Run, workspace: Workspace) -> Outcome | None:
         if isinstance(child, Outcome):
             return child
     return None
+
+
+def find_verdict(run: Run, workspace: Workspace) -> Verdict | None:
+    """The newest verdict on a run, or None where it was never verified."""
+    records = (workspace.ledger.get(child) for role, child in workspace.ledger.children(run.id) if role == "run")
+    return next((record for record in reversed(list(records)) if isinstance(record, Verdict)), None)
 
 
 def find_unfinished(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
@@ -90,8 +96,8 @@ def read_state(run: Run, workspace: Workspace) -> RunState:
     outcome = outcome_of(run, workspace)
     step, bits_per_byte = 0, None
     if folder.events_path.exists():
-        for event in iter_events(folder.events_path):
-            step = event.get("step", step)
+        for event in leave_out_undone(iter_events(folder.events_path)):
+            step = event["to_step"] if event["kind"] == "rollback" else event.get("step", step)
             bits_per_byte = event.get("bits_per_byte", bits_per_byte)
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
     if isinstance(report, Report):
@@ -126,6 +132,7 @@ def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
     outcome = state.outcome
     best = workspace.ledger.get(outcome.checkpoint) if outcome is not None and outcome.checkpoint else None
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
+    verdict = find_verdict(run, workspace)
     return {
         **state.as_document(),
         "error": None if outcome is None else outcome.error,
@@ -137,6 +144,8 @@ def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
         "plan": folder.read_plan().model_dump(mode="json"),
         "environment": folder.read_environment(),
         "checkpoints": checkpoints,
+        "verdict": None if verdict is None else {"verdict_id": verdict.id, **verdict.model_dump(mode="json")},
+        "attempts": folder.read_attempts(),
     }
 
 

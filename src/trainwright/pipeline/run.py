@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, ValidationFailed
+from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, TrainingUnstable, ValidationFailed
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
+from trainwright.pipeline.drift import require_known_names
 from trainwright.pipeline.execute import begin_run, execute, record_failure
 from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
@@ -21,6 +22,7 @@ from trainwright.pipeline.publish import (
     write_run_files,
 )
 from trainwright.pipeline.track import read_assignments, write_watch
+from trainwright.pipeline.use import find_origin_of
 from trainwright.pipeline.validate import failed_checks, read_best, validate
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
@@ -38,6 +40,7 @@ class Options:
     skip_tokenizer: bool = False
     resume: bool = False
     retrain: bool = False
+    allow_drift: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,27 @@ class Finished:
 
 def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
     """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
+    require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     prepared = prepare(
-        manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
+        manifest,
+        workspace,
+        journal,
+        skip_corpus=options.skip_corpus,
+        skip_tokenizer=options.skip_tokenizer,
+        origin=find_origin_of(manifest, workspace),
     )
-    folder = _folder_to_use(prepared, manifest, workspace, journal, options)
+    name = manifest.name or _name_of(manifest.data.traces or manifest.data.corpus)
+    folder = choose_folder(prepared, name, workspace, journal, options, manifest)
+    if folder.read_manifest() != manifest:
+        folder.write_manifest(manifest)
     write_watch(folder, manifest.watch)
-    return _fulfil(prepared, folder, workspace, journal, sinks, options)
+    return fulfil(prepared, folder, workspace, journal, sinks, options)
 
 
 def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:
     """Go on with a run that did not end; without an id, with the newest one in the workspace."""
+    require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     if run_id is None:
         unfinished = find_unfinished(workspace)
@@ -82,11 +95,16 @@ def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: li
             )
         run_id = unfinished[0].id
     folder = workspace.find_run_folder(run_id)
-    return _fulfil(load_prepared(workspace, folder.read_plan()), folder, workspace, journal, sinks, options)
+    return fulfil(load_prepared(workspace, folder.read_plan()), folder, workspace, journal, sinks, options)
 
 
-def _folder_to_use(
-    prepared: Prepared, manifest: Manifest, workspace: Workspace, journal: Journal, options: Options
+def choose_folder(
+    prepared: Prepared,
+    name: str,
+    workspace: Workspace,
+    journal: Journal,
+    options: Options,
+    manifest: Manifest | None = None,
 ) -> RunFolder:
     """The run to work in: the one that fulfilled this plan, the newest unfinished one, or a new one."""
     runs = find_runs(workspace, plan_id=prepared.plan.id)
@@ -103,12 +121,12 @@ def _folder_to_use(
         journal.screen.announce(
             f"an unfinished run of this plan is there ({unfinished[0].id[:12]}); --resume would go on with it"
         )
-    folder = begin_run(prepared, manifest.name or _name_of(manifest.data.corpus), workspace)
+    folder = begin_run(prepared, name, workspace, manifest)
     write_choice(folder, prepared)
     return folder
 
 
-def _fulfil(
+def fulfil(
     prepared: Prepared, folder: RunFolder, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options
 ) -> Finished:
     """Train what is left, validate, publish; raises what the checks found only after everything is written."""
@@ -118,7 +136,7 @@ def _fulfil(
         finished = _reuse(prepared, folder, run, end, workspace, journal)
     else:
         with folder.lock(), follow_run(read_assignments(folder), journal.screen.announce):
-            finished = _finish(prepared, folder, run, workspace, journal, sinks)
+            finished = _finish(prepared, folder, run, workspace, journal, sinks, options)
     if options.output_dir is not None:
         path, _ = read_best(folder, finished.checkpoint.step)
         finished.artefacts.update(
@@ -128,12 +146,18 @@ def _fulfil(
 
 
 def _finish(
-    prepared: Prepared, folder: RunFolder, run: Run, workspace: Workspace, journal: Journal, sinks: list[Sink]
+    prepared: Prepared,
+    folder: RunFolder,
+    run: Run,
+    workspace: Workspace,
+    journal: Journal,
+    sinks: list[Sink],
+    options: Options,
 ) -> Finished:
     """Execute, validate, publish, as the one process that writes this run."""
     try:
-        trained = execute(prepared, folder, workspace, journal, sinks)
-    except NonFiniteLoss as error:
+        trained = execute(prepared, folder, workspace, journal, sinks, options.allow_drift)
+    except (NonFiniteLoss, TrainingUnstable) as error:
         record_failure(run, error, workspace)
         raise
     report, checkpoint, path = validate(prepared, trained, workspace, journal)

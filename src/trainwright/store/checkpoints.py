@@ -3,16 +3,18 @@
     step-00000100/model.safetensors      weights, float32, standard names
     step-00000100/optimizer.safetensors  what the optimizer remembers
     step-00000100/state.json             position, update count, run, tokenizer fingerprint
-    step-00000100/manifest.json          {"format": 1, "files": {name: sha256}}, written last
+    step-00000100/manifest.json          {"format": 2, "files": {name: sha256}}, written last
     latest                               the name of the newest folder, moved after the folder is durable
 
-One process writes the checkpoints of a run (it holds the run's lock); any number may read them meanwhile.
+One process writes the checkpoints of a run (it holds the run's lock); any number may read them meanwhile. Every format that
+was ever released is read: format 1 is format 2 without `scheduled_step` and `steadiness` in the position, whose absence
+means their defaults.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,8 @@ from trainwright.core.hashing import Digest, canonical_json, digest_bytes
 from trainwright.core.records import Checkpoint, Frozen
 from trainwright.core.state import Position, TrainingState, Weights
 
-FORMAT = 1
+FORMAT = 2
+READABLE_FORMATS = (1, 2)
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
@@ -44,6 +47,7 @@ LATEST_FILE = "latest"
 CONTENT_FILES = (MODEL_FILE, OPTIMIZER_FILE, STATE_FILE)
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
+_HIDDEN = re.compile(r"\.(step-\d+)\.hidden\.tmp")
 _LEFTOVER = re.compile(r"\.(step-\d+|latest)\..*\.tmp")
 # One key only: safetensors does not promise an order for several, and equal weights must give equal bytes.
 _METADATA = {"format": "pt"}
@@ -88,8 +92,9 @@ def write_checkpoint(
     """Write the checkpoint of `position.step` below `folder`, whole and durable, then move `latest` to it.
 
     Equal states give equal bytes. Writing a step again with equal content is fine; a damaged one of that step is set
-    aside and replaced. What killed writers left behind is removed. Raises ImmutableRecord where the step is there with
-    other content, TrainwrightTooOld where a newer version wrote it, DiskFull, NotWritable.
+    aside and replaced, and so is one from before a rollback that went behind it. What killed writers left behind is
+    removed. Raises ImmutableRecord where the step is there with other content, TrainwrightTooOld where a newer version
+    wrote it, DiskFull, NotWritable.
     """
     path = checkpoint_path(folder, position.step)
     with translate_write_errors(folder):
@@ -100,12 +105,13 @@ def write_checkpoint(
         SavedState(run=run_id, tokenizer_fingerprint=fingerprint, num_updates=state.num_updates, position=position),
     )
     record = _build_record(run_id, position, {name: digest_bytes(data) for name, data in files.items()})
-    if not _is_written(path, record):
+    written = _find_written(path, record, position)
+    if written is None:
         with write_folder(path) as temporary:
             for name, data in files.items():
                 (temporary / name).write_bytes(data)
     write_file(folder / LATEST_FILE, f"{path.name}\n".encode())
-    return record
+    return written or record
 
 
 def read_checkpoint(path: Path, *, expected: Checkpoint | None = None) -> CheckpointContent:
@@ -124,6 +130,25 @@ def read_checkpoint(path: Path, *, expected: Checkpoint | None = None) -> Checkp
     if expected is not None and record.id != expected.id:
         raise _damaged(path / STATE_FILE, "It does not belong to the checkpoint that was asked for.")
     return CheckpointContent(state, saved.position, record, saved.tokenizer_fingerprint)
+
+
+def render_checkpoint(
+    *, run_id: str, fingerprint: str, state: TrainingState, position: Position
+) -> tuple[Checkpoint, dict[str, bytes]]:
+    """What writing this state would give, record and files; nothing is written."""
+    saved = SavedState(run=run_id, tokenizer_fingerprint=fingerprint, num_updates=state.num_updates, position=position)
+    files = _render_files(state, saved)
+    return _build_record(run_id, position, {name: digest_bytes(data) for name, data in files.items()}), files
+
+
+def read_record(path: Path) -> Checkpoint:
+    """The record of the checkpoint in folder `path`: every file is hashed, no tensor is parsed.
+
+    Raises CheckpointDamaged, TrainwrightTooOld.
+    """
+    files = _read_verified(path, CONTENT_FILES, None)
+    saved = _parse_state(files[STATE_FILE], path)
+    return _build_record(saved.run, saved.position, {name: digest_bytes(data) for name, data in files.items()})
 
 
 def read_weights(path: Path, *, expected: Checkpoint | None = None) -> dict[str, NDArray[np.float32]]:
@@ -169,25 +194,60 @@ def read_newest_good(folder: Path) -> tuple[CheckpointContent | None, list[Probl
     return None, []
 
 
-def retain(folder: Path, keep_last: int, keep_steps: Collection[int] = ()) -> list[Path]:
-    """Delete all checkpoints but the last `keep_last` and those of `keep_steps`; return what was deleted.
+def _nobody(step: int) -> bool:  # noqa: ARG001 - the answer where nobody is asked
+    return False
 
-    Nothing is deleted before the newest one was read back and verified. Raises CheckpointDamaged, ValueError.
+
+def retain(
+    folder: Path, keep_last: int, keep_steps: Collection[int] = (), is_held: Callable[[int], bool] = _nobody
+) -> list[Path]:
+    """Delete all checkpoints but the last `keep_last`, those of `keep_steps` and those that somebody holds; return what was
+    deleted.
+
+    `is_held(step)` is asked again once a checkpoint is out of sight, before it is gone for good: whoever first says that he
+    holds a checkpoint, and then finds it there, keeps it. Nothing is deleted before the newest one was read back and
+    verified. Raises CheckpointDamaged, ValueError.
     """
     if keep_last < 1:
         raise ValueError(f"keep_last is {keep_last}; the newest checkpoint is never deleted")
     checkpoints = list_checkpoints(folder)
-    retired = [path for step, path in checkpoints[:-keep_last] if step not in keep_steps]
+    retired = [step for step, _ in checkpoints[:-keep_last] if step not in keep_steps and not is_held(step)]
     if retired:
         require_intact(checkpoints[-1][1])
         sync_folder(folder)
-    for path in retired:
-        with translate_write_errors(path):
-            # Renamed first, so that a reader, or a kill in the middle, never meets half a checkpoint.
-            hidden = path.with_name(f".{path.name}.retired.tmp")
-            path.replace(hidden)
-            shutil.rmtree(hidden)
-    return retired
+    return [checkpoint_path(folder, step) for step in retired if _retire(folder, step, is_held)]
+
+
+def _retire(folder: Path, step: int, is_held: Callable[[int], bool] = _nobody) -> bool:
+    """Delete a checkpoint, unless it turns out to be held. Renamed first, so that a reader, or a kill in the middle, never
+    meets half a checkpoint."""
+    path = checkpoint_path(folder, step)
+    hidden, doomed = (path.with_name(f".{path.name}.{stage}.tmp") for stage in ("hidden", "retired"))
+    with translate_write_errors(path):
+        path.replace(hidden)
+        if is_held(step):
+            hidden.replace(path)
+            return False
+        hidden.replace(doomed)
+        shutil.rmtree(doomed)
+    return True
+
+
+def void_after(folder: Path, step: int, is_held: Callable[[int], bool] = _nobody) -> list[Path]:
+    """Delete the checkpoints of steps after `step`: the run was rolled back there, and will not come to them again.
+
+    `latest` first goes back to the newest one that is left, or away where there is none. One that `is_held` stays: going on
+    from it would come to the same rollback. Returns what was deleted.
+    """
+    checkpoints = list_checkpoints(folder)
+    kept = [path for number, path in checkpoints if number <= step]
+    void = [number for number, _ in checkpoints if number > step and not is_held(number)]
+    if void and kept:
+        write_file(folder / LATEST_FILE, f"{kept[-1].name}\n".encode())
+    elif void:
+        (folder / LATEST_FILE).unlink(missing_ok=True)
+    # The newest first: what a kill leaves is a run that was interrupted earlier.
+    return [checkpoint_path(folder, number) for number in reversed(void) if _retire(folder, number, is_held)]
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,8 +270,8 @@ def _render_files(state: TrainingState, saved: SavedState) -> dict[str, bytes]:
     return files
 
 
-def _render_manifest(digests: dict[str, str]) -> bytes:
-    return canonical_json({"format": FORMAT, "files": digests})
+def _render_manifest(digests: dict[str, str], number: int = FORMAT) -> bytes:
+    return canonical_json({"format": number, "files": digests})
 
 
 def _build_record(run_id: str, position: Position, digests: dict[str, str]) -> Checkpoint:
@@ -224,26 +284,34 @@ def _build_record(run_id: str, position: Position, digests: dict[str, str]) -> C
     )
 
 
-def _is_written(path: Path, record: Checkpoint) -> bool:
-    """Whether this very checkpoint is there, whole. A damaged one is set aside; a different one raises."""
+def _find_written(path: Path, record: Checkpoint, position: Position) -> Checkpoint | None:
+    """The record of this very checkpoint, where it is there, whole (perhaps in an older format). One that is damaged, or
+    that a rollback went behind, makes room; a different one raises."""
     if not path.exists():
-        return False
+        return None
     try:
-        written = read_checkpoint(path).record
+        written = read_checkpoint(path)
     except CheckpointDamaged:
         _set_aside(path)
-        return False
-    if written.id != record.id:
-        raise ImmutableRecord(
-            f"The checkpoint {path} is there already with other content.",
-            why="The step was computed a second time with a different result, so the run is not reproducible here.",
-            next_step="Start a new run instead of continuing this one; see whether the machine or a package changed.",
-        )
-    return True
+        return None
+    if all(written.record.files[name] == record.files[name] for name in CONTENT_FILES):
+        return written.record
+    if written.position.steadiness.num_rollbacks < position.steadiness.num_rollbacks:
+        _retire(path.parent, position.step)
+        return None
+    raise ImmutableRecord(
+        f"The checkpoint {path} is there already with other content.",
+        why="The step was computed a second time with a different result, so the run is not reproducible here.",
+        next_step="Start a new run instead of continuing this one; see whether the machine or a package changed.",
+    )
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for path in folder.iterdir():
+    """Remove what a killed writer left half made or half deleted; what it had only hidden comes back."""
+    for path in list(folder.iterdir()):
+        if hidden := _HIDDEN.fullmatch(path.name):
+            path.replace(folder / hidden.group(1))
+            continue
         if _LEFTOVER.fullmatch(path.name):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -308,7 +376,7 @@ def _parse_manifest(data: bytes, path: Path) -> dict[str, str]:
     files = document.get("files") if isinstance(document, dict) else None
     digests = {name: str(files.get(name)) for name in CONTENT_FILES} if isinstance(files, dict) else {}
     # The manifest has no digest of its own, so its bytes must be exactly what would be written for these digests.
-    if data != _render_manifest(digests):
+    if number is True or number not in READABLE_FORMATS or data != _render_manifest(digests, number):
         raise _damaged(path, "It is not a checkpoint manifest.")
     return digests
 

@@ -10,12 +10,16 @@ from trainwright.core.errors import (
     InternalError,
     ObjectDamaged,
     ObjectMissing,
+    TraceForgotten,
     TrainwrightError,
     UnknownRef,
 )
 from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
+    Drift,
+    Evaluation,
+    Forgotten,
     Outcome,
     Plan,
     Record,
@@ -23,6 +27,7 @@ from trainwright.core.records import (
     Run,
     Tokenizer,
     TokenSet,
+    Verdict,
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
 from trainwright.store.ledger import Ledger
@@ -69,7 +74,7 @@ class Finding:
     record_id: str
     kind: str
     name: str
-    problem: Literal["missing", "damaged"]
+    problem: Literal["missing", "damaged", "forgotten"]
     why: str
 
 
@@ -133,7 +138,7 @@ def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: s
         except InternalError as error:
             findings.append(Finding(found, "record", "record", "damaged", error.why))
         else:
-            findings.extend(_check_objects(objects, record))
+            findings.extend(check_objects(objects, record))
             if isinstance(record, Checkpoint):
                 findings.extend(_check_checkpoint(ledger, runs, record))
     return findings
@@ -162,14 +167,18 @@ def label_record(record: Record) -> str:
     """A few words that tell a person which record this is."""
     match record:
         case DatasetVersion():
-            return f"{record.source}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+            what = f"{record.name}@{record.version}" if record.holds_traces else record.source
+            return f"{what}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+        case Forgotten():
+            return f"trace {record.trace[:NUM_ID_DIGITS]} forgotten, {record.at[:10]}"
         case Tokenizer():
             return f"{record.algorithm}, {record.vocab_size:,} pieces"
         case TokenSet():
             return f"{sum(split.num_tokens for split in record.splits.values()):,} tokens"
         case Plan():
             where = f"{record.compute.framework} on {record.compute.device}"
-            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}"
+            begun = f", from checkpoint {record.start.source[:NUM_ID_DIGITS]}" if record.start else ""
+            return f"{record.model.num_parameters:,} parameters, {record.training.num_steps:,} steps, {where}{begun}"
         case Run():
             return f"{record.name}, started {record.started_at}"
         case Checkpoint():
@@ -178,8 +187,16 @@ def label_record(record: Record) -> str:
             bits = record.metrics.get("bits_per_byte")
             measured = f", {bits.value:.4f} bits per byte" if bits is not None and bits.value is not None else ""
             return f"on {record.split}{measured}"
+        case Evaluation():
+            return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case Outcome():
             return record.status
+        case Verdict():
+            where = f", step {record.difference.step:,}" if record.difference else ""
+            return f"{record.status}{where}, {record.share:.0%} of the steps computed again"
+        case Drift():
+            changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
+            return f"from step {record.step:,}: {changed}"
         case _:
             return ""
 
@@ -197,21 +214,26 @@ def _measure_depths(lineage: Lineage) -> dict[str, int]:
     return depths
 
 
-def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
-    for name, digest in _iter_objects(record):
+def check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
+    """Hash every object that a record names."""
+    for name, digest in iter_objects(record):
         try:
             objects.require_intact(digest)
+        except TraceForgotten as error:
+            yield Finding(record.id, record.kind, name, "forgotten", f"{error.message} {error.why}")
         except (ObjectMissing, ObjectDamaged) as error:
             problem: Literal["missing", "damaged"] = "missing" if isinstance(error, ObjectMissing) else "damaged"
             yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
 
 
-def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
+def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
     """(what it is, digest) of every object that a record names. Source files are named for the record only."""
     match record:
         case DatasetVersion():
             for split, content in record.splits.items():
                 yield f"documents of {split}", content.documents
+            if record.records is not None:
+                yield "records", record.records
         case Tokenizer():
             yield from record.files.items()
         case TokenSet():
@@ -219,8 +241,14 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 for number, shard in enumerate(tokens.shards, start=1):
                     yield f"shard {number} of {split}", shard.digest
                 yield f"boundaries of {split}", tokens.boundaries
-        case Run():
+                if tokens.targets is not None:
+                    yield f"targets of {split}", tokens.targets
+        case Run() | Verdict():
             yield "environment", record.environment
+        case Evaluation():
+            yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
+            if record.predictions is not None:
+                yield "predictions", record.predictions
         case _:
             return
 

@@ -1,24 +1,20 @@
 """The ledger in a database, through SQLAlchemy: SQLite by default, and nothing here that only SQLite understands
-apart from how it is opened.
-
-SQLite runs in write-ahead mode: readers never wait, writers wait for each other (up to 30 s), and a power cut loses at
-most the last moments, never the database.
+(how a database is opened is in `database.py`).
 """
 
-import sqlite3
-import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from trainwright.core.errors import DiskFull, LedgerUnavailable, NotWritable, PrerequisiteError, TrainwrightTooOld
+from trainwright.core.errors import TrainwrightTooOld
 from trainwright.core.records import Record
+from trainwright.store.database import build_engine, insert_or_ignore, translate_database_errors
 from trainwright.store.ledger import (
+    Entry,
+    Memo,
     Ref,
     RefMove,
     StoredRecord,
@@ -32,8 +28,10 @@ from trainwright.store.ledger import (
     unknown_record,
 )
 
-SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 30.0
+SCHEMA_VERSION = 2
+"""2: `filed`. Version 1 gains the table when it is opened."""
+
+_WHEN_DAMAGED = "Make it again from ledger.jsonl: trainwright store reindex"
 
 _metadata = sa.MetaData()
 _id = sa.String(64)
@@ -76,6 +74,13 @@ _recalls = sa.Table(
     sa.Column("key", sa.String(200), primary_key=True),
     sa.Column("record_id", _id, nullable=False),
 )
+# How many bytes of the ledger's file (`filed_ledger.py`) have been taken in; no row where there is no such file.
+_filed = sa.Table(
+    "filed",
+    _metadata,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
+)
 _schema_version = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 
 
@@ -88,7 +93,7 @@ class SqlLedger:
         Raises LedgerUnavailable, NotWritable, DiskFull, and TrainwrightTooOld where a newer one made the tables.
         """
         self._place = sa.make_url(url).render_as_string(hide_password=True)
-        self._engine = _build_engine(url)
+        self._engine = build_engine(url)
         weakref.finalize(self, self._engine.dispose)
         with self._translated_errors():
             self._prepare()
@@ -100,11 +105,8 @@ class SqlLedger:
 
     def put(self, record: Record) -> str:
         """Keep a record; see `Ledger.put`."""
-        row = {"id": record.id, "kind": record.kind, "document": render_document(record), "added_at": read_clock()}
         with self._writing() as connection:
-            _insert_or_ignore(connection, _records, row)
-            for role, parent in record.parents().items():
-                _insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
+            _insert_record(connection, StoredRecord(record, read_clock()))
         return record.id
 
     def get(self, record_id: str) -> Record:
@@ -114,6 +116,16 @@ class SqlLedger:
         if document is None:
             raise unknown_record(record_id)
         return parse_document(document, record_id)
+
+    def has(self, record_id: str) -> bool:
+        """Whether there is a record of that full id (it is not read)."""
+        with self._reading() as connection:
+            return connection.scalar(sa.select(_records.c.seq).where(_records.c.id == record_id)) is not None
+
+    def require(self, record_id: str) -> None:
+        """Raises UnknownRef where there is no record of that full id."""
+        with self._reading() as connection:
+            _require_record(connection, record_id)
 
     def find(self, kind: str | None = None, limit: int = 100, after: str | None = None) -> list[StoredRecord]:
         """Newest first; see `Ledger.find`."""
@@ -129,6 +141,11 @@ class SqlLedger:
                 query = query.where(_records.c.seq < seq)
             rows = connection.execute(query).all()
         return [StoredRecord(parse_document(row.document, row.id), row.added_at) for row in rows]
+
+    def ids(self) -> list[str]:
+        """All ids; see `Ledger.ids`."""
+        with self._reading() as connection:
+            return list(connection.scalars(sa.select(_records.c.id).order_by(_records.c.seq)))
 
     def parents(self, record_id: str) -> list[tuple[str, str]]:
         """(role, id), by role; see `Ledger.parents`."""
@@ -154,7 +171,7 @@ class SqlLedger:
         with self._writing() as connection:
             _require_record(connection, to)
             if expected is None:
-                swapped = _insert_or_ignore(connection, _refs, {"name": name, "record_id": to})
+                swapped = insert_or_ignore(connection, _refs, {"name": name, "record_id": to})
             else:
                 is_there = sa.and_(_refs.c.name == name, _refs.c.record_id == expected)
                 swapped = connection.execute(sa.update(_refs).where(is_there).values(record_id=to)).rowcount == 1
@@ -185,8 +202,7 @@ class SqlLedger:
         """Note what a stage gave; see `Ledger.remember`."""
         with self._writing() as connection:
             _require_record(connection, record_id)
-            if not _insert_or_ignore(connection, _recalls, {"key": key, "record_id": record_id}):
-                connection.execute(sa.update(_recalls).where(_recalls.c.key == key).values(record_id=record_id))
+            _note(connection, Memo(key, record_id))
 
     def recall(self, key: str) -> str | None:
         """What a stage gave, or None."""
@@ -208,12 +224,50 @@ class SqlLedger:
         """Close the connections."""
         self._engine.dispose()
 
+    # ── all of it ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def iter_entries(self) -> Iterator[Entry]:
+        """Everything that `take_in` needs to make an equal ledger, records verified: records, then moves, then memos.
+
+        Raises InternalError where a record is no longer what its id says.
+        """
+        with self._reading() as connection:
+            for row in connection.execute(sa.select(_records).order_by(_records.c.seq)):
+                yield StoredRecord(parse_document(row.document, row.id), row.added_at)
+            for move in connection.execute(sa.select(_ref_moves).order_by(_ref_moves.c.seq)).mappings():
+                yield RefMove(**move)
+            for memo in connection.execute(sa.select(_recalls).order_by(_recalls.c.key)).mappings():
+                yield Memo(**memo)
+
+    def take_in(self, entries: Iterable[Entry], num_filed: int | None, *, afresh: bool = False) -> None:
+        """Add what is on record elsewhere, all of it or nothing, and note how many bytes of the file that makes.
+
+        `num_filed` None: whoever opens the ledger next makes it again from its file, if there is one. `afresh`: in place
+        of everything that is here. The entries are taken as they are: a move was compared when it was
+        made.
+        """
+        with self._writing() as connection:
+            if afresh:
+                for table in (_records, _edges, _refs, _ref_moves, _recalls):
+                    connection.execute(sa.delete(table))
+            for entry in entries:
+                _insert_entry(connection, entry)
+            connection.execute(sa.delete(_filed))
+            if num_filed is not None:
+                connection.execute(sa.insert(_filed).values(only=1, num_bytes=num_filed))
+
+    def num_filed(self) -> int | None:
+        """Bytes of the ledger's file that have been taken in; None where it was made without it."""
+        with self._reading() as connection:
+            num_bytes: int | None = connection.scalar(sa.select(_filed.c.num_bytes))
+            return num_bytes
+
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def _prepare(self) -> None:
-        if self._read_version() is None:
+        version = self._read_version()
+        if version is None or version < SCHEMA_VERSION:
             with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
                 _metadata.create_all(connection)
-                _insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
+                insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
         version = self._read_version()
         if version is not None and version > SCHEMA_VERSION:
             raise TrainwrightTooOld(
@@ -246,73 +300,36 @@ class SqlLedger:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        try:
+        with translate_database_errors("ledger", self._place, _WHEN_DAMAGED):
             yield
-        except sa.exc.DBAPIError as error:
-            raise _translate(error, self._place) from error
 
 
-def _build_engine(url: str) -> sa.Engine:
-    if sa.make_url(url).get_backend_name() != "sqlite":
-        return sa.create_engine(url)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    sa.event.listen(engine, "connect", _set_up_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
+def _insert_entry(connection: sa.Connection, entry: Entry) -> None:
+    match entry:
+        case StoredRecord():
+            _insert_record(connection, entry)
+        case RefMove():
+            values = {column: getattr(entry, column) for column in ("name", "from_id", "to_id", "at", "who", "why")}
+            connection.execute(sa.insert(_ref_moves).values(values))
+            if not insert_or_ignore(connection, _refs, {"name": entry.name, "record_id": entry.to_id}):
+                connection.execute(sa.update(_refs).where(_refs.c.name == entry.name).values(record_id=entry.to_id))
+        case Memo():
+            _note(connection, entry)
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not guessed from the statement
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while not _switch_to_write_ahead(connection) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    connection.execute("PRAGMA synchronous=NORMAL")
+def _insert_record(connection: sa.Connection, stored: StoredRecord) -> None:
+    record = stored.record
+    row = {"id": record.id, "kind": record.kind, "document": render_document(record), "added_at": stored.added_at}
+    insert_or_ignore(connection, _records, row)
+    for role, parent in record.parents().items():
+        insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
 
 
-def _switch_to_write_ahead(connection: Any) -> bool:
-    """False where another process is just opening the database: SQLite does not wait for *this* lock by itself."""
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname.startswith("SQLITE_BUSY"):
-            return False
-        raise
-    return True
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer takes its lock at the beginning, where SQLite waits for it; a reader turning writer would fail at once.
-    is_writing = connection.get_execution_options().get("is_writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
-
-
-def _insert_or_ignore(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
-    """Insert a row unless its key is there; whether it was inserted."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    return connection.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount == 1
+def _note(connection: sa.Connection, memo: Memo) -> None:
+    if not insert_or_ignore(connection, _recalls, {"key": memo.key, "record_id": memo.record_id}):
+        connection.execute(sa.update(_recalls).where(_recalls.c.key == memo.key).values(record_id=memo.record_id))
 
 
 def _require_record(connection: sa.Connection, record_id: str) -> None:
     if connection.scalar(sa.select(_records.c.seq).where(_records.c.id == record_id)) is None:
         raise unknown_record(record_id)
-
-
-def _translate(error: sa.exc.DBAPIError, place: str) -> PrerequisiteError:
-    code = getattr(error.orig, "sqlite_errorname", "")
-    said = " ".join(str(error.orig).split())
-    if code.startswith("SQLITE_FULL"):
-        return DiskFull(
-            f"No room to write the ledger {place}.", why=f"SQLite said: {said}.", next_step="Free some space."
-        )
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return NotWritable(
-            f"The ledger {place} cannot be opened for writing.",
-            why=f"SQLite said: {said}.",
-            next_step="Choose a workspace that you may write to with --workspace.",
-        )
-    remedy = "Check that the database is reachable; then run it again."
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        remedy = "Find the process that holds the workspace and let it finish; then run it again."
-    elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        remedy = "Restore the ledger from a copy, or move it away to begin a new one; objects and runs stay."
-    return LedgerUnavailable(f"The ledger {place} cannot be used.", why=f"The database said: {said}.", next_step=remedy)

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from trainwright import __version__
+from trainwright.core.hashing import digest_file, digest_json
 
 NUMERIC_VARIABLES = (
     "ACCELERATE_",
@@ -44,6 +45,9 @@ NUMERIC_VARIABLES = (
 NUMERIC_CPU_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 """Instruction sets by which kernels are chosen, as /proc/cpuinfo spells them."""
 
+COMPUTING_ROOMS = ("backends", "core", "evaluate", "pipeline", "store", "tokens", "train")
+"""Rooms whose code takes part in what a run that has begun computes."""
+
 GIT_TIMEOUT_S = 5.0
 
 
@@ -56,6 +60,7 @@ def read_environment(packages: Sequence[str], gpu_name: str | None = None) -> di
     """
     return {
         "trainwright": __version__,
+        "code": _digest_code(),
         "git": _read_git(Path.cwd()),
         "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
         "platform": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
@@ -74,6 +79,14 @@ def describe_machine() -> str:
     """The class of this machine in one line: what the speed of a computation, and its last bits, depend on."""
     cpu = _read_cpu()
     return f"{platform.machine()} {cpu['model']} {cpu['num_usable']} cores {' '.join(cpu['instruction_sets'])}"
+
+
+@functools.cache
+def _digest_code() -> str:
+    """SHA-256 over the source files that results depend on: a version stays the same while code is being worked on."""
+    root = Path(__file__).parents[1]
+    paths = sorted(path for room in COMPUTING_ROOMS for path in (root / room).rglob("*.py"))
+    return digest_json({str(path.relative_to(root)): digest_file(path) for path in paths})
 
 
 def _read_git(folder: Path) -> dict[str, Any]:

@@ -59,9 +59,23 @@ def build_training_metrics(
         "environment": dict(environment),
         "epoch_history": rows,
         "final_metrics": _build_final_metrics(rows, events, metrics),
+        "stability": build_stability(events),
         "phases": [phase.model_dump(mode="json", exclude_none=True) for phase in phases],
         "validation": [check.model_dump(mode="json") for check in checks],
     }
+
+
+def build_stability(events: Iterable[Event]) -> dict[str, Any]:
+    """What went wrong: skipped steps by reason (those that a rollback passed over are `barred`), rollbacks, and what every
+    rate was multiplied by in the end."""
+    skips: dict[str, int] = {}
+    num_rollbacks, rate_factor = 0, 1.0
+    for event in events:
+        if event["kind"] == "skip":
+            skips[event["reason"]] = skips.get(event["reason"], 0) + 1
+        elif event["kind"] == "rollback":
+            num_rollbacks, rate_factor = event["num_rollbacks"], event["rate_factor"]
+    return {"skipped_steps": skips, "num_rollbacks": num_rollbacks, "rate_factor": rate_factor}
 
 
 def write_training_metrics(path: Path, document: Mapping[str, Any]) -> None:
@@ -79,13 +93,14 @@ def build_epoch_history(events: Iterable[Event]) -> list[dict[str, Any]]:
     `train_loss` (nats per token) and `gradient_norm` are means over the steps since the row before; `lr` is the rate of
     the last of those steps; `tokens_per_s` is their tokens over the seconds spent in them; `elapsed_s` is training time
     since the run began, time between an interruption and its resume left out. Validation columns are None where the
-    steps were not followed by a validation. Accuracy is added to what the contract names, as a share of 1.
+    steps were not followed by a validation. Accuracy is added to what the contract names, as a share of 1. Of steps that
+    a rollback undid, the later ones count.
     """
     rows: list[dict[str, Any]] = []
     samples: list[Event] = []
     clock = _RunClock()
     window = _Window()
-    for event in events:
+    for event in leave_out_undone(events):
         clock.see(event)
         if event["kind"] == "step":
             window.add(event)

@@ -45,6 +45,10 @@ PHASE_MARKS = {
 """Status → (mark, word where marks cannot be shown, style)."""
 
 
+ALWAYS_SAID = frozenset({"run-started", "skip", "rollback", "anatomy", "early-stop", "run-finished"})
+"""Kinds whose line stays above the live display too."""
+
+
 def make_console(file: TextIO | None = None) -> "Console":
     """A Rich console on `file` (standard error by default). NO_COLOR, FORCE_COLOR and TERM=dumb are respected.
 
@@ -114,18 +118,28 @@ class _LossHistory:
 
     capacity: int = 512
     means: list[float] = field(default_factory=list)
+    _last_steps: list[int] = field(default_factory=list)
     _stride: int = 1
     _pending: list[float] = field(default_factory=list)
 
-    def add(self, loss: float) -> None:
+    def add(self, step: int, loss: float) -> None:
         self._pending.append(loss)
         if len(self._pending) < self._stride:
             return
         self.means.append(sum(self._pending) / len(self._pending))
+        self._last_steps.append(step)
         self._pending.clear()
         if len(self.means) >= self.capacity:
             self.means = [(left + right) / 2 for left, right in zip(self.means[::2], self.means[1::2], strict=True)]
+            self._last_steps = self._last_steps[1::2]
             self._stride *= 2
+
+    def go_back(self, to_step: int) -> None:
+        """Forget what a rollback undid."""
+        self._pending.clear()
+        while self._last_steps and self._last_steps[-1] > to_step:
+            self._last_steps.pop()
+            self.means.pop()
 
 
 @dataclass
@@ -145,6 +159,10 @@ class _Pace:
             return None
         first_step, first_s = self._first
         return (self.clock() - first_s) / (step - first_step) * (num_steps - step)
+
+    def go_back(self) -> None:
+        """After a rollback, the pace is that of the steps from there on."""
+        self._first = None
 
 
 class ConsoleProgress:
@@ -245,7 +263,7 @@ class ConsoleProgress:
             self._show_step()
         elif event["kind"] == "phase":
             self._show_phase(event)
-        elif self._live is None or event["kind"] in ("run-started", "early-stop", "run-finished"):
+        elif self._live is None or event["kind"] in ALWAYS_SAID:
             self._say_event(event)
         self._redraw(force=event["kind"] != "step")
 
@@ -255,7 +273,10 @@ class ConsoleProgress:
             self._num_steps = event["num_steps"]
         elif kind == "step":
             self._step = event
-            self._losses.add(event["loss"])
+            self._losses.add(event["step"], event["loss"])
+        elif kind == "rollback":
+            self._losses.go_back(event["to_step"])
+            self._pace.go_back()
         elif kind == "validation":
             self._validation = event
         elif kind == "sample":
@@ -403,11 +424,35 @@ def _describe(event: Event) -> str:
         return f"checkpoint at step {event['step']:,}{best}"
     if kind == "sample":
         return f"sample at step {event['step']:,}: {strip_controls(event['prompt'] + event['text'])}"
+    if kind in ("skip", "rollback"):
+        return describe_trouble(event)
+    if kind == "anatomy" and event["flags"]:
+        return f"gradients at step {event['step']:,}: {', '.join(event['flags'])}"
     if kind == "early-stop":
         return f"stopped early at step {event['step']:,}: {event['metric']} no longer improves"
     if kind == "run-finished":
         return f"run {event['status']} at step {event['step']:,}"
     return ""
+
+
+SKIP_REASONS = {
+    "not-finite": "its loss or gradient is not finite",
+    "loss-outlier": "its loss is an outlier",
+    "gradient-outlier": "its gradient is an outlier",
+    "barred": "a rollback barred it",
+}
+
+
+def describe_trouble(event: Event) -> str:
+    """A skip or a rollback in one line."""
+    if event["kind"] == "rollback":
+        factor = f"{event['rate_factor']:g} of the planned rates"
+        return f"rolled back from step {event['step']:,} to {event['to_step']:,}; going on with {factor}"
+    line = f"step {event['step']:,} skipped: {SKIP_REASONS.get(event['reason'], event['reason'])}"
+    if event["loss"] is None:
+        return line
+    limit = "" if event["limit"] is None else f", limit {event['limit']:.4g}"
+    return f"{line} (loss {event['loss']:.4g}, gradient {event['gradient_norm']:.4g}{limit})"
 
 
 def _describe_validation(validation: Event | None) -> list[str]:

@@ -248,10 +248,11 @@ def _build_plan_facts(plan: Plan) -> list[tuple[str, list[tuple[str, str]]]]:
     """The plan as titled groups of (label, value). Every number of it is there: a report one cannot re-run is none."""
     training = plan.training.model_dump(mode="json")
     optimizer, schedule = training.pop("optimizer"), training.pop("schedule")
-    stopping = training.pop("early_stopping")
+    stopping, stability = training.pop("early_stopping"), training.pop("stability", None)
     prompts = training.pop("sample_prompts")
     model: dict[str, Any] = {"num_parameters": plan.model.num_parameters, **plan.model.model_dump(mode="json")}
     training |= {f"early_stopping_{key}": value for key, value in stopping.items()}
+    training |= {f"stability_{key}": value for key, value in (stability or {}).items()}
     training |= {"sample_prompts": " · ".join(prompts) or None, "seed": plan.seed}
     groups = {
         "Model": model,

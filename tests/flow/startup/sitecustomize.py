@@ -4,12 +4,16 @@ FLOW_HIDE_TORCH=1                              `find_spec("torch")` gives None, 
 FLOW_SIGNAL=KILL FLOW_AT=3 FLOW_MATCH=/runs/   just before its third operation on a file whose path contains /runs/ (it is
                                                opened, renamed, removed, …) the child gets that signal
 FLOW_SIGNAL=KILL FLOW_AT=1 FLOW_MATCH='"seq":5,'  the same for what is written through `os.write`; SIGKILL tears it in two
+FLOW_SIGNAL=KILL FLOW_AT=4 FLOW_MATCH=call:apply_update  as the main thread calls a function of that name for the fourth time
+FLOW_CLOCK_S=-86400                            clocks that tell the time of day are wrong by so much
 """
 
+import datetime
 import importlib.machinery
 import os
 import signal
 import sys
+import time
 
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 
@@ -41,6 +45,10 @@ class Instant:
         if isinstance(path, (str, bytes, os.PathLike)) and self.is_now(os.fsdecode(path)):
             os.kill(os.getpid(), self.number)
 
+    def on_call(self, frame, event, _):
+        if event == "call" and f"call:{frame.f_code.co_name}" == self.match and self.is_now(self.match):
+            os.kill(os.getpid(), self.number)
+
     def watch(self, write):
         def watched(descriptor, data):
             if self.is_now(bytes(data).decode("utf-8", "replace")):
@@ -50,6 +58,17 @@ class Instant:
             return write(descriptor, data)
 
         return watched
+
+
+def shift_clock(by_s):
+    now, Real = time.time, datetime.datetime
+
+    class Shifted(Real):
+        @classmethod
+        def now(cls, tz=None):
+            return Real.now(tz) + datetime.timedelta(seconds=by_s)
+
+    time.time, datetime.datetime = lambda: now() + by_s, Shifted
 
 
 # A suite that was itself started in the background hands an ignored SIGINT down, which Python then leaves ignored.
@@ -63,3 +82,7 @@ if os.environ.get("FLOW_SIGNAL"):
     instant = Instant(getattr(signal, f"SIG{name}"), int(at), match)
     sys.addaudithook(instant.on_operation)
     os.write = instant.watch(os.write)
+    if match.startswith("call:"):
+        sys.setprofile(instant.on_call)
+if os.environ.get("FLOW_CLOCK_S"):
+    shift_clock(float(os.environ["FLOW_CLOCK_S"]))

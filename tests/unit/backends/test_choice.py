@@ -1,5 +1,7 @@
 """How `auto` is settled: the faster way for a run of this length, measured once and remembered."""
 
+from typing import ClassVar
+
 import pytest
 
 from trainwright.backends import choice
@@ -32,6 +34,10 @@ class Framework:
         devices=("cuda", "cpu"), dtypes=("float32", "bfloat16"), compiles=True, optimizers=("adamw",)
     )
     working = ("cpu",)
+    peaks: ClassVar = {"float32": 1e11, "bfloat16": 2e11}
+
+    def measure_peak(self, compute):
+        return self.peaks[compute.dtype]
 
     def probe(self, device):
         return Probe(device in self.working, "1", f"a {device}", problem=f"no {device}", remedy="buy one")
@@ -248,6 +254,17 @@ def test_short_run_that_is_to_be_compiled_measures_both_ways_of_it(figures):
     figures[("float32", True)] = (1.0, 0.5)
     choose("compute.compile=true", num_steps=5)
     assert figures["measured"] == [("float32", True), ("bfloat16", True)]
+
+
+def test_dtype_that_the_processor_emulates_is_not_tried_and_float32_is_compiled_in_its_place(figures, monkeypatch):
+    monkeypatch.setitem(Framework.peaks, "bfloat16", 3e9)
+    figures[("float32", True)] = (20.0, 0.4)
+    remembered = Remembered()
+    found = choose(memory=remembered)
+    assert figures["measured"] == [EAGER, ("float32", True)]
+    assert chosen(found) == ("float32", True)
+    monkeypatch.setitem(Framework.peaks, "bfloat16", 2e11)  # one look decides for good: a plan must not flicker
+    assert choose(memory=remembered).compute == found.compute
 
 
 def test_on_an_accelerator_every_way_is_tried(figures, monkeypatch):

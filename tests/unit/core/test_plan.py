@@ -10,13 +10,14 @@ from trainwright.core.plan import (
     NUM_VALIDATIONS,
     Pace,
     build_plan,
+    describe_training,
     resolve_budgets,
     resolve_num_steps,
     resolve_optimizer,
     resolve_shape,
     resolve_training,
 )
-from trainwright.core.records import Compute, TokenSet
+from trainwright.core.records import Compute, Stability, TokenSet
 
 
 def read(*overrides):
@@ -244,3 +245,50 @@ def test_equal_manifests_give_one_plan_and_others_another():
 
 def test_what_the_run_does_not_depend_on_is_not_in_the_plan():
     assert build("name=other", "data.refresh=true")[0].id == build()[0].id
+
+
+# ── and back ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("num_steps", [1, 7, 1234])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["preset=quick", "train.keep_every=9", "train.stability.enabled=false"],
+        ["train.stability.max_skips=3", "train.ema_decay=0.9", "train.watch_every=7"],
+        ["train.optimizer.name=adamw", "train.schedule.decay_share=0.37"],
+        ["train.optimizer.matrix_learning_rate=0.5", "train.schedule.warmup_steps=3", "train.accumulation=4"],
+    ],
+)
+def test_a_settled_training_is_described_so_that_it_resolves_to_itself(overrides, num_steps):
+    training = resolve_training(train(*overrides), 640, num_steps)
+    manifest = parse_manifest(None, [], {"train": describe_training(training)})
+    assert manifest.train.steps == num_steps
+    assert resolve_training(manifest.train, 640, num_steps) == training
+
+
+# ── stability, averaging, watching ────────────────────────────────────────────────────────────────────────────────────
+def test_new_plans_have_the_ladder_unless_it_is_switched_off():
+    assert resolve_training(train(), 100, 300).stability == Stability(
+        outlier_sigmas=6, window=128, max_skips=8, rate_factor=0.5, max_rollbacks=2
+    )
+    assert resolve_training(train("train.stability.enabled=false"), 100, 300).stability is None
+
+
+def test_more_skips_than_a_window_holds_are_refused():
+    with pytest.raises(InvalidValue, match="max_skips"):
+        resolve_training(train("train.stability.window=8", "train.stability.max_skips=9"), 100, 300)
+
+
+@pytest.mark.parametrize(("num_steps", "every"), [(6, 25), (300, 25), (2500, 25), (2501, 26), (100_000, 1000)])
+def test_gradients_are_looked_at_a_hundred_times_but_seldom_enough_to_cost_little(num_steps, every):
+    assert resolve_training(train(), 100, num_steps).watch_every == every
+
+
+@pytest.mark.parametrize("every", [0, 1, 7])
+def test_watching_that_is_asked_for_is_done_as_asked(every):
+    assert resolve_training(train(f"train.watch_every={every}"), 100, 300).watch_every == every
+
+
+def test_no_average_of_the_weights_is_kept_unless_asked_for():
+    assert resolve_training(train(), 100, 300).ema_decay == 0
+    assert resolve_training(train("train.ema_decay=0.999"), 100, 300).ema_decay == 0.999

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_the_record_names_every_file_by_its_digest(tmp_path, write) -> None:
     assert set(record.files) == set(ALL_FILES)
     assert record.weights == record.files["model.safetensors"]
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    assert manifest == {"format": 1, "files": {name: record.files[name] for name in CONTENT_FILES}}
+    assert manifest == {"format": 2, "files": {name: record.files[name] for name in CONTENT_FILES}}
     assert (tmp_path / "latest").read_text() == "step-00000001\n"
 
 
@@ -184,7 +185,7 @@ def test_a_newer_format_asks_for_a_newer_trainwright(tmp_path, write) -> None:
     write(1)
     write(2)
     path = tmp_path / "step-00000002" / "manifest.json"
-    path.write_bytes(canonical_json({"format": 2, "parts": []}))
+    path.write_bytes(canonical_json({"format": 3, "parts": []}))
     for read in (read_checkpoint, read_weights):
         with pytest.raises(TrainwrightTooOld, match="newer Trainwright"):
             read(path.parent)
@@ -401,3 +402,48 @@ def test_the_digest_of_known_weights_does_not_drift(tmp_path) -> None:
     text += b" " * (-len(text) % 8)
     data = np.ones(4, np.float32).tobytes() + np.arange(3, dtype=np.float32).tobytes()
     assert record.weights == digest_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def test_one_that_turns_out_to_be_held_comes_back(tmp_path, write) -> None:
+    for step in (1, 2, 3):
+        write(step)
+    asked: list[int] = []
+
+    def is_held(step: int) -> bool:  # somebody says so just after he was first asked
+        asked.append(step)
+        return step == 1 and asked.count(1) > 1
+
+    assert retain(tmp_path, keep_last=1, is_held=is_held) == [tmp_path / "step-00000002"]
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [1, 3]
+
+
+def test_one_that_a_killed_process_had_only_hidden_comes_back(tmp_path, write) -> None:
+    write(1)
+    (tmp_path / "step-00000001").rename(tmp_path / ".step-00000001.hidden.tmp")
+    write(2)
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [1, 2]
+    read_checkpoint(tmp_path / "step-00000001")
+
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def test_format_1_is_read(tmp_path) -> None:
+    content = read_checkpoint(GOLDEN / "checkpoint-format-1" / "step-00000007")
+    assert content.position == Position(
+        step=7, num_tokens=896, num_events=12, best_step=6, best_value=2.5, num_validations_without_gain=1
+    )
+    assert content.record.id == "f990de17c82e1f8460c115b5ec1857f9bb374d61275343b9b4c40232d7d49ebe"
+    np.testing.assert_array_equal(content.state.weights["model.norm.weight"], np.arange(4, dtype=np.float32) / 4)
+    assert content.state.optimizer.keys() == {"adamw.first.model.norm.weight", "adamw.second.model.norm.weight"}
+    assert content.state.num_updates == 7
+
+
+def test_a_step_that_is_there_in_an_older_format_is_not_written_again(tmp_path) -> None:
+    shutil.copytree(GOLDEN / "checkpoint-format-1", tmp_path / "copy")
+    content = read_checkpoint(tmp_path / "copy" / "step-00000007")
+    record = write_checkpoint(
+        tmp_path / "copy", run_id=RUN, fingerprint=FINGERPRINT, state=content.state, position=content.position
+    )
+    assert record == content.record
+    assert json.loads((tmp_path / "copy" / "step-00000007" / "manifest.json").read_bytes())["format"] == 1

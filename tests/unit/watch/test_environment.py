@@ -32,6 +32,7 @@ def test_the_environment_is_json_and_names_what_is_not_installed(folder: Path) -
     assert environment["packages"]["no-such-package-here"] is None
     assert environment["cpu"]["num_usable"] >= 1
     assert environment["memory_bytes"] > 2**20
+    assert len(environment["code"]) == 64
     assert environment["gpu"] == {"name": None, "why_not": "not measured: no framework was asked for one"}
     assert read_environment([], gpu_name="a device")["gpu"] == {"name": "a device", "why_not": ""}
 

@@ -18,7 +18,7 @@ from trainwright.watch.metrics_file import (
 
 CONTRACT_KEYS = {
     "run_id", "plan_id", "start_timestamp", "end_timestamp", "configuration", "environment", "epoch_history",
-    "final_metrics", "phases", "validation",
+    "final_metrics", "phases", "stability", "validation",
 }  # fmt: skip
 ROW_KEYS = {
     "epoch", "step", "train_loss", "val_loss", "perplexity", "bits_per_byte", "lr", "gradient_norm", "tokens_per_s",
