@@ -20,7 +20,7 @@ import typer
 
 from trainwright.cli.main import VERBS
 from trainwright.core.errors import TrainwrightError, iter_error_classes
-from trainwright.core.manifest import Manifest, Section
+from trainwright.core.manifest import Manifest, Section, schema_of_keys
 from trainwright.core.presets import PRESETS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -31,9 +31,18 @@ MEANINGS: dict[str, str] = {
     "name": "What refs are made from (`name@latest`), and the beginning of the run folder's name. "
     "`null`: the corpus's own name (`books/emma.txt` gives `emma`).",
     "preset": "The set of values that stands under everything else in the manifest; see Presets below.",
+    "finetune": "A manifest inside the manifest: the run that comes after this one and starts from its model. `data` is its "
+    "own; every other key that it leaves out is as above. `model`, `tokenizer`, `preset` and `train.start` stay out.",
     "seed": "Everything random follows from it: initial weights, order of the windows, dropout, samples.",
     "data.corpus": "`builtin:stories`, `builtin:python-docs` or `builtin:arithmetic`; a file, a folder or a glob; an "
     "`http://`, `https://` or `hf://` address. Plain text, `.jsonl`, `.parquet`, and `.gz` or `.zst` of the first two.",
+    "data.traces": "What to learn to answer from: a version (`dev@v1`), a file that `traces import` reads, or "
+    "`builtin:arithmetic`. `null`: the run learns from text.",
+    "data.template": "How a trace becomes chat text: `gemma`, `chatml`, `trace`, or `tokenizer` (the template that the "
+    "tokenizer carries). What the assistant says, and the end of its turn, is what is learnt.",
+    "data.system": "System text that leads every conversation that has none of its own.",
+    "data.too_long": "What is done about a trace of more than `train.max_seq_length` + 1 tokens: it is left out and counted, "
+    "or loses its beginning, or its end.",
     "data.validation": "A held-out source of its own, named like `data.corpus`; `data.split` then divides nothing.",
     "data.sha256": "The SHA-256 that the corpus file must have, as 64 lowercase hex digits. For a corpus of one file.",
     "data.text_field": "The field of a JSONL row, or the Parquet column, that holds the text.",
@@ -54,6 +63,8 @@ MEANINGS: dict[str, str] = {
     "model.intermediate_size": "Width inside the SwiGLU feed-forward block.",
     "model.max_parameters": "What `model.layers: auto` fills: weights at most, the embedding included.",
     "model.rope_theta": "Base of the rotary position frequencies.",
+    "train.start": "A model to start from: `name@latest`, a run's id, `RUN@STEP` or a checkpoint's id. Its weights are taken, "
+    "with its shape and its tokenizer; the optimizer is new and the steps count from 0. `null`: random weights.",
     "train.epochs": "Length of the run, in passes over the training split.",
     "train.steps": "Length of the run, in updates.",
     "train.time_budget_s": "Length of the run, in seconds of training on this machine. It becomes a number of steps, from a "
@@ -100,6 +111,8 @@ MEANINGS: dict[str, str] = {
     "train.keep_every": "Besides, the checkpoint of every so many steps is kept for good. 0: none.",
     "train.sample_prompts": "What the model goes on from at each validation and in the report.",
     "train.sample_tokens": "Tokens in one sample, at most.",
+    "evaluate.items": "How many held-out traces are asked; 0: none. Every one that there is, where there are fewer.",
+    "evaluate.max_tokens": "Tokens in one answer, at most.",
     "compute.framework": "`torch`, or `reference` (numpy, for very small models). `auto`: torch.",
     "compute.device": "`cpu`, `cuda`, `cuda:1`, …. `auto`: the fastest on which a kernel really ran.",
     "compute.dtype": "Type of the arithmetic. `auto`: what was measured to be faster for a run of this length.",
@@ -151,7 +164,7 @@ def iter_leaves(section: type[Section], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from iter_leaves(field.annotation, f"{prefix}{name}.")
         else:
-            schema = section.model_json_schema(mode="validation")["properties"][name]
+            schema = schema_of_keys(section)[name]
             yield f"{prefix}{name}", schema | {"default": field.get_default()}
 
 
@@ -181,6 +194,8 @@ def describe_type(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         options = [describe_type(option) for option in schema["anyOf"]]
         return " or ".join(sorted(options, key=lambda text: text.startswith("`")))  # plain types first
+    if "$ref" in schema:
+        return "section"
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:

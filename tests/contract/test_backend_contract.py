@@ -286,6 +286,96 @@ def test_label_smoothing_changes_the_gradient_and_not_the_reported_loss(backend)
     assert abs(smoothed.norm / plain.norm - 1) > 1e-3
 
 
+# ── samples that share a row ──────────────────────────────────────────────────────────────────────────────────────────
+def pack_rows(samples, length):
+    """One row of `length` positions that holds `samples` ([1, n] batches) one after another, then padding."""
+    tokens, targets = np.full((1, length), 7, np.int32), np.full((1, length), IGNORED, np.int32)
+    segments, start = np.full((1, length), len(samples), np.int32), 0
+    for number, sample in enumerate(samples):
+        stop = start + sample.tokens_BT.shape[1]
+        tokens[0, start:stop], targets[0, start:stop], segments[0, start:stop] = (
+            sample.tokens_BT[0],
+            sample.targets_BT[0],
+            number,
+        )
+        start = stop
+    return Batch(tokens, targets, segments)
+
+
+def two_samples():
+    return [random_batch(rows=1, length=length, seed=length, share_ignored=0.3) for length in (9, 12)]
+
+
+def first_moments(trainer):
+    """A tenth of the gradient, by weight: what AdamW's first update remembers of it."""
+    trainer.apply_update(RATES)
+    state = trainer.read_state().optimizer
+    return {name: array for name, array in state.items() if name.startswith("adamw.first.")}
+
+
+def test_samples_in_one_row_give_the_loss_and_the_gradients_of_rows_of_their_own(backend):
+    trainers = [open_trainer(backend, plan(clip_norm=0.0)) for _ in range(2)]
+    packed = trainers[0].compute_gradients([pack_rows(two_samples(), 24)], 0)
+    apart = trainers[1].compute_gradients(two_samples(), 0)
+    assert (packed.num_targets, packed.num_correct) == (apart.num_targets, apart.num_correct)
+    assert packed.nll_sum == pytest.approx(apart.nll_sum, rel=1e-5)
+    assert packed.norm == pytest.approx(apart.norm, rel=1e-5)
+    found, expected = map(first_moments, trainers)
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_gradients_of_packed_samples_agree_with_the_reference(backend):
+    batches = [pack_rows(two_samples(), 24)]
+    found = open_trainer(backend).compute_gradients(batches, 0)
+    expected = open_reference(backend).compute_gradients(batches, 0)
+    assert found.nll_sum == pytest.approx(expected.nll_sum, rel=1e-4)
+    assert found.norm == pytest.approx(expected.norm, rel=1e-4)
+
+
+def test_one_sample_does_not_depend_on_another_in_its_row_by_one_bit(backend):
+    first, second = two_samples()
+    other = replace(second, tokens_BT=(second.tokens_BT + 1) % SHAPE.vocab_size)
+    losses, gradients = [], []
+    for neighbour in (second, other):
+        silent = replace(neighbour, targets_BT=np.full_like(neighbour.targets_BT, IGNORED))
+        trainer = open_trainer(backend)
+        losses.append(trainer.score(pack_rows([neighbour, first], 24)).nll_BT[0, 12:21])
+        trainer.compute_gradients([pack_rows([silent, first], 24)], 0)
+        gradients.append(first_moments(trainer))
+    assert losses[0].any()
+    np.testing.assert_array_equal(*losses)
+    assert_same_arrays(*gradients)
+
+
+def test_samples_in_one_row_score_as_in_rows_of_their_own(backend):
+    first, second = two_samples()
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    packed = model.score(pack_rows([first, second], 24))
+    alone = [model.score(sample) for sample in (first, second)]
+    expected = np.concatenate([scores.nll_BT[0] for scores in alone])
+    np.testing.assert_allclose(packed.nll_BT[0, :21], expected, rtol=1e-4, atol=1e-5)
+    assert not packed.nll_BT[0, 21:].any()
+
+
+def test_rows_that_are_one_segment_each_are_plain_rows(backend):
+    batch = random_batch()
+    whole = replace(batch, segments_BT=np.zeros_like(batch.tokens_BT))
+    found, expected = (open_trainer(backend).compute_gradients([each], 0) for each in (whole, batch))
+    assert found.nll_sum == pytest.approx(expected.nll_sum, rel=1e-6)
+    assert found.norm == pytest.approx(expected.norm, rel=1e-6)
+
+
+def test_cutting_a_batch_of_packed_rows_changes_nothing(backend):
+    row = pack_rows(two_samples(), 24)
+    names = ("tokens_BT", "targets_BT", "segments_BT")
+    batch = Batch(*(np.repeat(getattr(row, name), 4, axis=0) for name in names))
+    whole = open_trainer(backend).compute_gradients([batch], 0)
+    cut = open_trainer(backend).compute_gradients([batch.rows(0, 1), batch.rows(1, 4)], 0)
+    assert cut.nll_sum == pytest.approx(whole.nll_sum, rel=1e-5)
+    assert cut.norm == pytest.approx(whole.norm, rel=1e-5)
+
+
 # ── dropout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_dropout_is_a_function_of_its_seed(backend):
     trainer = open_trainer(backend, plan(dropout=0.3))

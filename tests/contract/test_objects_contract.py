@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainwright.core.errors import ChecksumMismatch, ObjectDamaged, ObjectMissing, SourceNotFound
+from trainwright.core.errors import ChecksumMismatch, ObjectDamaged, ObjectMissing, SourceNotFound, TraceForgotten
 from trainwright.core.hashing import digest_bytes
 from trainwright.store.objects import FolderObjects, MemoryObjects, ObjectStore
 
@@ -135,3 +135,44 @@ def test_damage_after_a_local_open_is_seen_by_the_next(case: Case) -> None:
     case.damage(digest, b"longer wrong bytes")
     with pytest.raises(ObjectDamaged):
         case.store.open_local(digest)
+
+
+# ── erasing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_what_was_erased_is_gone_and_says_why(case: Case, tmp_path: Path) -> None:
+    kept, digest = case.store.put(b"kept"), case.store.put(b"gone")
+    case.store.open_local(digest)
+    case.store.erase(digest, "It was asked for.")
+    assert not case.store.has(digest)
+    assert list(case.store.iterate()) == [kept]
+    for read in (case.store.get, case.store.open_local, case.store.require_intact):
+        with pytest.raises(TraceForgotten, match=digest[:12]) as caught:
+            read(digest)
+        assert caught.value.why == "It was asked for."
+
+
+def test_what_was_erased_cannot_be_put_again(case: Case, tmp_path: Path) -> None:
+    digest = case.store.put(b"gone")
+    case.store.erase(digest, "It was asked for.")
+    case.store.erase(digest, "It was asked for.")
+    source = tmp_path / "source"
+    source.write_bytes(b"gone")
+    with pytest.raises(TraceForgotten):
+        case.store.put(b"gone")
+    with pytest.raises(TraceForgotten):
+        case.store.put_file(source)
+    assert not case.store.has(digest)
+
+
+def test_what_was_never_here_can_be_erased_beforehand(case: Case) -> None:
+    case.store.erase(digest_bytes(b"later"), "It was asked for.")
+    with pytest.raises(TraceForgotten):
+        case.store.put(b"later")
+
+
+def test_damaged_bytes_that_were_set_aside_are_erased_too(case: Case, tmp_path: Path) -> None:
+    digest = case.store.put(b"a secret")
+    case.damage(digest, b"a secrex")
+    with pytest.raises(ObjectDamaged):
+        case.store.get(digest)
+    case.store.erase(digest, "It was asked for.")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"a secre" in path.read_bytes()]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainwright.backends.initial import build_initial_weights
-from trainwright.backends.protocol import Batch, Rates
+from trainwright.backends.protocol import IGNORED, Batch, Rates
 from trainwright.core.manifest import parse_manifest
 from trainwright.core.plan import resolve_training
 from trainwright.core.records import Compute, ModelShape
@@ -80,6 +80,22 @@ def test_compiled_training_gives_the_same_bits_everywhere():
     plain_losses = train(open_trainer(compiled=False, dtype="float32"), 0, NUM_STEPS)
     assert compiled_losses == pytest.approx(plain_losses, abs=0.05)
     assert compiled_losses != plain_losses
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")
+def test_samples_that_share_a_row_stay_apart_when_compiled():
+    rows = np.random.default_rng(0).integers(SHAPE.vocab_size, size=(8, 33), dtype=np.int32)
+    segments = np.repeat([[0] * 10 + [1] * 22], 8, axis=0).astype(np.int32)
+    targets = np.where(segments == 1, rows[:, 1:], IGNORED).astype(np.int32)
+    changed = np.where(segments == 0, (rows[:, :-1] + 1) % SHAPE.vocab_size, rows[:, :-1]).astype(np.int32)
+    trainer = open_trainer()
+    one = trainer.compute_gradients([Batch(rows[:, :-1].copy(), targets, segments)], 0)
+    other = trainer.compute_gradients([Batch(changed, targets, segments)], 0)
+    assert one == other
+    plain = open_trainer(compiled=False, dtype="float32")
+    alone = Batch(rows[:, 10:32].copy(), rows[:, 11:33].copy())
+    assert one.loss == pytest.approx(plain.compute_gradients([alone], 0).loss, abs=0.05)
 
 
 @pytest.mark.timeout(600)

@@ -6,7 +6,7 @@ import pytest
 
 from trainwright.core.manifest import parse_manifest
 
-EXAMPLES = ("stories.yaml", "books.yaml")
+EXAMPLES = ("stories.yaml", "books.yaml", "sft-arithmetic.yaml")
 
 
 def test_every_example_is_tested(root):
@@ -22,6 +22,13 @@ def test_books_example_trains_a_file_of_ones_own(root):
     assert manifest.data.corpus == "books.txt"
     assert manifest.tokenizer.vocab_size == 8000
     assert manifest.train.epochs == 20
+
+
+def test_arithmetic_example_reads_first_and_answers_then(root):
+    manifest = parse_manifest(root / "examples" / "sft-arithmetic.yaml")
+    assert (manifest.data.corpus, manifest.data.traces) == ("builtin:arithmetic", None)
+    assert manifest.finetune.data.traces == "builtin:arithmetic"
+    assert manifest.finetune.evaluate.items > 0
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -10,19 +10,13 @@ from typing import Any
 
 import pytest
 
+from trainwright.core.hashing import digest_json
+
 # What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
-OPAQUE = {
-    "plan",
-    "curves",
-    "groups",
-    "configuration",
-    "environment",
-    "choice",
-    "artefacts",
-    "final_metrics",
-    "phases",
-    "checks",
-}
+OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
+OPAQUE |= {"curves", "groups"}
+OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
+OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +49,15 @@ def keys_of(document: Any) -> Iterator[str]:
             yield key
             if key not in OPAQUE:
                 yield from keys_of(value)
+
+
+def test_every_metric_and_scorer_is_documented(page):
+    from trainwright.evaluate.metrics import METRICS
+    from trainwright.evaluate.scorers import SCORERS
+    from trainwright.evaluate.table import OUTCOMES
+
+    assert METRICS.keys() | OUTCOMES.keys() <= words_of(section_of(page, "The item table"))
+    assert set(SCORERS) <= words_of(section_of(page, "An evalset"))
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,6 +159,17 @@ def test_every_key_of_training_metrics_is_documented(page, guide_folder):
 
 
 # ── what --json prints ────────────────────────────────────────────────────────────────────────────────────────────────
+TRACE_ID = digest_json(
+    {
+        "trace_version": "1.0",
+        "prompt": "What is 13 + 13?",
+        "final_answer": "26",
+        "steps": [{"i": 0, "type": "sum", "content": "13 + 13 = 26"}],
+        "meta": {"parity": "odd"},
+    }
+)
+"""One of the traces that the guide imports."""
+
 JSON_COMMANDS = {
     "`run`, `resume`, `train`": ["run", "manual.yaml"],
     "`plan`": ["plan", "manual.yaml"],
@@ -165,10 +179,24 @@ JSON_COMMANDS = {
     "`runs watch`": ["runs", "watch", "manual@latest"],
     "`runs compare`": ["runs", "compare", "manual@latest", "slower@latest"],
     "`runs track`": [],  # needs a tracker: tests/interop
+    "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
+    "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],
+    "`compare`": ["compare", "before.json", "after.json"],
     "`lineage`": ["lineage", "manual@latest", "--check"],
     "`export`": ["export", "manual@latest", "exported"],
     "`doctor`": ["doctor"],
+    "`traces import`": ["traces", "import", "sums.jsonl", "--on-error=skip"],
+    "`traces list`, `traces search`": ["traces", "list", "--limit=3"],
+    "`traces show`": ["traces", "show", TRACE_ID],
+    "`traces stats`": ["traces", "stats"],
+    "`data list`": ["data", "list"],
+    "`data show`, `data build`, `data merge`": ["data", "build", "sums@v2", "--from=sums@v1"],
+    "`data diff`": ["data", "diff", "sums@v1", "sums@v2"],
+    "`data card`": ["data", "card", "sums@v2"],
+    "`data verify`": ["data", "verify", "sums@v2"],
+    "`data export`": ["data", "export", "sums@v2", "sums.jsonl", "--overwrite"],
+    "`data forget`": ["data", "forget", TRACE_ID],
 }
 
 
@@ -188,13 +216,8 @@ def test_keys_of_a_commands_json_are_documented(page, guide_folder, print_json, 
     rows = rows_of(section_of(page, "What `--json` prints"))
     document = print_json(JSON_COMMANDS[row])
     documented = words_of(" ".join(rows[row]))
-    for first, other in (
-        ("`runs show`", "`runs list`"),
-        ("`runs watch`", "`runs list`"),
-        ("`runs show --", "`runs show`"),
-    ):
-        if row.startswith(first):
-            documented |= words_of(" ".join(rows[other]) + " ".join(rows["`runs list`"]))
+    for other in documented & {first.strip("`") for first in rows}:  # "an item of `runs list`, and …"
+        documented = documented | words_of(" ".join(rows[f"`{other}`"]))
     keys = set(keys_of(document))
     if keys >= {"items", "next"}:
         assert document["items"]

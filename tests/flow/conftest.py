@@ -226,6 +226,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sentences(tmp_path_factory.mktemp("corpus") / "sentences.txt")
 
 
+@pytest.fixture(scope="session")
+def command_line() -> type[CommandLine]:
+    """For a fixture that makes a folder of its own."""
+    return CommandLine
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> CommandLine:
     """The command line in an empty folder."""

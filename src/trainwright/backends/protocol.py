@@ -30,7 +30,8 @@ class Batch:
     """Token ids and, for each position, the id to predict there (or IGNORED). Both int32 [B, T].
 
     `segments_BT`, int32, numbers the samples that share a row, from 0 upwards: a position sees those of its own segment
-    alone, and rotary positions count from the segment's first token. None: a row is one segment.
+    alone, and rotary positions count from the segment's first token. Padding is a segment of its own without a target.
+    None: a row is one segment.
     """
 
     tokens_BT: NDArray[np.int32]
@@ -41,6 +42,18 @@ class Batch:
     def num_targets(self) -> int:
         """Positions that count."""
         return int(np.count_nonzero(self.targets_BT != IGNORED))
+
+    def rows(self, first: int, stop: int) -> "Batch":
+        """The rows first … stop-1, as a batch of views."""
+        segments_BT = None if self.segments_BT is None else self.segments_BT[first:stop]
+        return Batch(self.tokens_BT[first:stop], self.targets_BT[first:stop], segments_BT)
+
+
+def count_within_segments(segments_BT: NDArray[np.int32]) -> NDArray[np.int64]:
+    """For each position, how many of its own segment lie before it in its row: where rotary positions count from."""
+    places_T = np.arange(segments_BT.shape[1])
+    begins_BT = np.diff(segments_BT, axis=1, prepend=-1) != 0
+    return np.asarray(places_T - np.maximum.accumulate(np.where(begins_BT, places_T, 0), axis=1))
 
 
 @dataclass(frozen=True)

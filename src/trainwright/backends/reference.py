@@ -45,12 +45,14 @@ from trainwright.backends.reference_layers import (
     Past,
     compute_micro_batch,
     layers_of,
+    place_batch,
     require_valid_batch,
 )
 from trainwright.backends.reference_math import (
     AdamW,
     Array,
     Muon,
+    Rotation,
     build_rotation,
     clip_factor,
     l2_norm,
@@ -85,7 +87,8 @@ class ReferenceModel:
         """How likely each target is; of equal logits the lowest id ranks first. Raises ValueError for a bad batch."""
         require_valid_batch(batch, self.shape)
         counts_BT = batch.targets_BT != IGNORED
-        hidden_BTD, _ = self._hidden(batch.tokens_BT, first=0, pasts=[None] * self.shape.num_layers)
+        rotation, elsewhere_BTT = place_batch(batch, self.shape, self.dtype)
+        hidden_BTD, _ = self._hidden(batch.tokens_BT, rotation, [None] * self.shape.num_layers, elsewhere_BTT)
         targets_N = batch.targets_BT[counts_BT]
         logits_NV = linear(hidden_BTD[counts_BT], self._weights[EMBEDDING])
         nll_BT = np.zeros(batch.targets_BT.shape, dtype=np.float32)
@@ -98,14 +101,19 @@ class ReferenceModel:
         """A decoder with an empty past. It reads this model's weights as they are at each `feed`."""
         return ReferenceDecoder(self)
 
-    def _hidden(self, tokens_BT: NDArray[Any], first: int, pasts: Sequence[Past | None]) -> tuple[Array, list[Past]]:
-        """The normed hidden state of positions `first`…, and what each layer has seen by then."""
+    def _hidden(
+        self,
+        tokens_BT: NDArray[Any],
+        rotation: Rotation,
+        pasts: Sequence[Past | None],
+        elsewhere_BTT: NDArray[np.bool_] | None = None,
+    ) -> tuple[Array, list[Past]]:
+        """The normed hidden state of positions that stand where `rotation` says, and what each layer has seen by then."""
         w, shape = self._weights, self.shape
-        rotation = build_rotation(first, tokens_BT.shape[1], shape.head_dim, shape.rope_theta, self.dtype)
         x_BTD = w[EMBEDDING][tokens_BT]
         seen: list[Past] = []
         for layer, past in zip(layers_of(w, shape), pasts, strict=True):
-            x_BTD, trace = layer.forward(x_BTD, rotation, NO_DROPOUT, past)
+            x_BTD, trace = layer.forward(x_BTD, rotation, NO_DROPOUT, past, elsewhere_BTT)
             seen.append(trace.attention.seen)
         return rms_norm(x_BTD, w[FINAL_NORM], shape.norm_epsilon)[0], seen
 
@@ -123,8 +131,10 @@ class ReferenceDecoder:
         """Read `tokens`; return the logits [V] of what comes next. Raises ValueError for no token, or an unknown id."""
         tokens_BT = np.array([tokens], dtype=np.int32)
         require_valid_batch(Batch(tokens_BT, np.full_like(tokens_BT, IGNORED)), self._model.shape)
-        pasts = self._pasts if self._pasts is not None else [None] * self._model.shape.num_layers
-        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, self._num_read, pasts)
+        shape = self._model.shape
+        pasts = self._pasts if self._pasts is not None else [None] * shape.num_layers
+        rotation = build_rotation(self._num_read, len(tokens), shape.head_dim, shape.rope_theta, self._model.dtype)
+        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, rotation, pasts)
         self._num_read += len(tokens)
         logits_V = linear(hidden_BTD[0, -1], self._model._weights[EMBEDDING])
         return np.asarray(logits_V, dtype=np.float32)

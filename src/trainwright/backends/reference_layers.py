@@ -11,11 +11,13 @@ heads, G = H/K, E head dimension, F = H·E, I intermediate, V vocabulary, N the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainwright.backends.initial import EMBEDDING, FINAL_NORM, layer_prefix
-from trainwright.backends.protocol import IGNORED, Batch
+from trainwright.backends.protocol import IGNORED, Batch, count_within_segments
 from trainwright.backends.reference_math import (
     Array,
     Rotation,
@@ -29,6 +31,7 @@ from trainwright.backends.reference_math import (
     rms_norm,
     rms_norm_backward,
     rotate,
+    rotation_at,
     smoothed_cross_entropy,
     smoothed_cross_entropy_backward,
     swiglu,
@@ -76,10 +79,16 @@ def join_heads(x_BHTE: Array) -> Array:
 
 
 def attention(
-    x_BTD: Array, w: Mapping[str, Array], shape: ModelShape, rotation: Rotation, past: Past | None = None
+    x_BTD: Array,
+    w: Mapping[str, Array],
+    shape: ModelShape,
+    rotation: Rotation,
+    past: Past | None = None,
+    elsewhere_BTT: NDArray[np.bool_] | None = None,
 ) -> tuple[Array, AttentionTrace]:
     """Project to queries, keys and values; norm queries and keys per head; rotate them; attend; project back.
 
+    `elsewhere_BTT` is true where the key belongs to another segment than the query (None: a row is one segment).
     Norming q and k: Henry et al. 2020, "Query-Key Normalization for Transformers", with RMSNorm as Qwen3 has it.
     """
     B, T, _ = x_BTD.shape
@@ -93,7 +102,7 @@ def attention(
     seen = Past(rotate(normed_k, rotation), v)
     if past is not None:
         seen = Past(np.concatenate([past.k_BKSE, seen.k_BKSE], 2), np.concatenate([past.v_BKSE, seen.v_BKSE], 2))
-    y_BKGTE, probabilities = attend(q_BKGTE, seen.k_BKSE, seen.v_BKSE)
+    y_BKGTE, probabilities = attend(q_BKGTE, seen.k_BKSE, seen.v_BKSE, elsewhere_BTT)
     heads_BTF = join_heads(y_BKGTE.reshape(B, -1, T, E))
     trace = AttentionTrace(
         x_BTD, rotation, raw_q, raw_k, inverse_rms_q, inverse_rms_k, q_BKGTE, seen, probabilities, heads_BTF
@@ -213,12 +222,17 @@ class Layer:
     weights: Mapping[str, Array]
 
     def forward(
-        self, x_BTD: Array, rotation: Rotation, dropout: Dropout, past: Past | None = None
+        self,
+        x_BTD: Array,
+        rotation: Rotation,
+        dropout: Dropout,
+        past: Past | None = None,
+        elsewhere_BTT: NDArray[np.bool_] | None = None,
     ) -> tuple[Array, LayerTrace]:
         """x ← x + attention(RMSNorm(x)); x ← x + feed_forward(RMSNorm(x)). Pre-norm: Xiong et al. 2020."""
         w, epsilon = self.weights, self.shape.norm_epsilon
         normed, inverse_rms = rms_norm(x_BTD, w["input_layernorm.weight"], epsilon)
-        branch, attention_trace = attention(normed, w, self.shape, rotation, past)
+        branch, attention_trace = attention(normed, w, self.shape, rotation, past, elsewhere_BTT)
         attention_mask = dropout.draw(branch, self.index, "attention")
         middle = x_BTD + masked(branch, attention_mask)
         normed, middle_inverse_rms = rms_norm(middle, w["post_attention_layernorm.weight"], epsilon)
@@ -274,6 +288,17 @@ def layers_of(weights: Mapping[str, Array], shape: ModelShape) -> list[Layer]:
     return layers
 
 
+def place_batch(
+    batch: Batch, shape: ModelShape, dtype: type[np.floating[Any]]
+) -> tuple[Rotation, NDArray[np.bool_] | None]:
+    """The rotation of a batch's positions, and which keys belong to another segment than the query (None: none do)."""
+    rotation = build_rotation(0, batch.tokens_BT.shape[1], shape.head_dim, shape.rope_theta, dtype)
+    if batch.segments_BT is None:
+        return rotation, None
+    elsewhere_BTT = batch.segments_BT[:, :, None] != batch.segments_BT[:, None, :]
+    return rotation_at(rotation, count_within_segments(batch.segments_BT)), elsewhere_BTT
+
+
 def compute_micro_batch(
     weights: Mapping[str, Array],
     shape: ModelShape,
@@ -287,12 +312,12 @@ def compute_micro_batch(
     `num_targets` counts the targets of the whole global batch, so that gradients of its micro-batches simply add up.
     """
     embedding = weights[EMBEDDING]
-    rotation = build_rotation(0, batch.tokens_BT.shape[1], shape.head_dim, shape.rope_theta, embedding.dtype.type)
+    rotation, elsewhere_BTT = place_batch(batch, shape, embedding.dtype.type)
     x_BTD = embedding[batch.tokens_BT]
     layers = layers_of(weights, shape)
     traces: list[LayerTrace] = []
     for layer in layers:
-        x_BTD, trace = layer.forward(x_BTD, rotation, dropout)
+        x_BTD, trace = layer.forward(x_BTD, rotation, dropout, None, elsewhere_BTT)
         traces.append(trace)
     normed_BTD, inverse_rms = rms_norm(x_BTD, weights[FINAL_NORM], shape.norm_epsilon)
 
@@ -322,7 +347,7 @@ def compute_micro_batch(
 
 
 def require_valid_batch(batch: Batch, shape: ModelShape) -> None:
-    """Raise ValueError where the two arrays differ in shape or hold an id outside the vocabulary.
+    """Raise ValueError where the arrays differ in shape, hold an id outside the vocabulary, or number segments otherwise.
 
     numpy would read a negative id from the end of the embedding without a word.
     """
@@ -333,3 +358,8 @@ def require_valid_batch(batch: Batch, shape: ModelShape) -> None:
     for what, ids in (("token", tokens), ("target", counted)):
         if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= shape.vocab_size):
             raise ValueError(f"a {what} id lies outside the vocabulary of {shape.vocab_size}")
+    segments = batch.segments_BT
+    if segments is not None and (
+        segments.shape != tokens.shape or segments[:, 0].any() or not np.isin(np.diff(segments, axis=1), (0, 1)).all()
+    ):
+        raise ValueError("segments are not numbered 0, 1, 2, … from left to right in each row")

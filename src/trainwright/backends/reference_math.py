@@ -66,7 +66,7 @@ def rms_norm_backward(dy: Array, x: Array, weight: Array, inverse_rms: Array) ->
 
 # ── rotary positions ──────────────────────────────────────────────────────────────────────────────────────────────────
 class Rotation(NamedTuple):
-    """Cosine and sine of every position's angles, [T, E]."""
+    """Cosine and sine of every position's angles: [T, E], or [B, 1, T, E] where rows count their positions differently."""
 
     cos_TE: Array
     sin_TE: Array
@@ -89,6 +89,11 @@ def build_rotation(
     return Rotation(np.cos(angles_TE).astype(dtype), np.sin(angles_TE).astype(dtype))
 
 
+def rotation_at(rotation: Rotation, places_BT: Integers) -> Rotation:
+    """The rotation [B, 1, T, E] of rows whose positions are `places_BT`, looked up in one over positions 0, 1, 2, …"""
+    return Rotation(rotation.cos_TE[places_BT][:, None], rotation.sin_TE[places_BT][:, None])
+
+
 def rotate(x: Array, rotation: Rotation) -> Array:
     """Turn every pair of x [..., T, E] by its position's angle: (a cos − b sin, b cos + a sin).
 
@@ -100,16 +105,21 @@ def rotate(x: Array, rotation: Rotation) -> Array:
 
 
 # ── attention ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-def attend(q_BKGTE: Array, k_BKSE: Array, v_BKSE: Array) -> tuple[Array, Array]:
+def attend(
+    q_BKGTE: Array, k_BKSE: Array, v_BKSE: Array, elsewhere_BTS: NDArray[np.bool_] | None = None
+) -> tuple[Array, Array]:
     """softmax(q kᵀ / √E) v, each position seeing itself and what lies before it; returns (y_BKGTE, probabilities).
 
-    The T queries are the last T of the S positions. Vaswani et al. 2017, "Attention Is All You Need", equation 1; that
-    G query heads share one key-value head: Ainslie et al. 2023, "GQA".
+    Where `elsewhere_BTS` is true, a query does not see the key either. The T queries are the last T of the S positions.
+    Vaswani et al. 2017, "Attention Is All You Need", equation 1; that G query heads share one key-value head: Ainslie et
+    al. 2023, "GQA".
     """
     T, S, E = q_BKGTE.shape[-2], k_BKSE.shape[-2], q_BKGTE.shape[-1]
     scores = (q_BKGTE @ k_BKSE[:, :, None].swapaxes(-1, -2)) * E**-0.5
     is_future_TS = np.arange(S) > np.arange(S - T, S)[:, None]
     scores[..., is_future_TS] = -np.inf
+    if elsewhere_BTS is not None:
+        np.copyto(scores, -np.inf, where=elsewhere_BTS[:, None, None])
     probabilities = softmax(scores)
     return probabilities @ v_BKSE[:, :, None], probabilities
 

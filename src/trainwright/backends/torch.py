@@ -27,6 +27,7 @@ from trainwright.backends.protocol import (
     Rates,
     Scores,
     WeightAnatomy,
+    count_within_segments,
 )
 from trainwright.backends.torch_network import (
     CHUNK_ROWS,
@@ -44,6 +45,7 @@ from trainwright.backends.torch_network import (
     project_heads,
     rms_norm,
     run_layers,
+    segment_bias,
     split_packed,
 )
 from trainwright.backends.torch_optimizer import TorchOptimizer, to_array
@@ -139,7 +141,7 @@ class TorchModel:
 
     def _iter_scored(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """(loss, hit) of each chunk of positions."""
-        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        rotary, bias = self._place(batch)
         tokens = self._to_device(batch.tokens_BT)
         # Layers that were compiled for training expect gradients to be wanted; without that they would be compiled anew.
         with torch.set_grad_enabled(self._is_compiled):
@@ -150,6 +152,14 @@ class TorchModel:
             torch.split(hidden_ND.detach(), CHUNK_ROWS), torch.split(targets_N, CHUNK_ROWS), strict=True
         ):
             yield self._regions.score(x @ head_DV, targets.clone())
+
+    def _place(self, batch: Batch) -> tuple[Rotary, Tensor]:
+        """Where the batch's positions stand, and which of them see each other."""
+        rotary, bias_TT = self._positions(batch.tokens_BT.shape[1])
+        if batch.segments_BT is None:
+            return rotary, bias_TT
+        places_BT = torch.from_numpy(count_within_segments(batch.segments_BT)).to(self._device)
+        return rotary.at(places_BT), segment_bias(bias_TT, self._to_device(batch.segments_BT))
 
     def _positions(self, num_positions: int) -> tuple[Rotary, Tensor]:
         if num_positions not in self._rotary:
@@ -244,7 +254,7 @@ class TorchTrainer(TorchModel):
                 self._trained[name].copy_(tensor)
 
     def _backward(self, batch: Batch, num_targets: int) -> tuple[float, int]:
-        rotary, bias = self._positions(batch.tokens_BT.shape[1])
+        rotary, bias = self._place(batch)
         tokens = self._to_device(batch.tokens_BT)
         targets = self._to_device(batch.targets_BT).reshape(-1)
         hidden = run_layers(self._trained, tokens, rotary, bias, self._shape, self._arithmetic, self._regions)
@@ -303,7 +313,7 @@ def iter_slices(batch: Batch) -> Iterator[Batch]:
     num_rows, num_positions = batch.tokens_BT.shape
     size = max(1, SLICE_POSITIONS // num_positions)
     for first in range(0, num_rows, size):
-        yield Batch(batch.tokens_BT[first : first + size], batch.targets_BT[first : first + size])
+        yield batch.rows(first, first + size)
 
 
 def measure_norms(tensors: Parameters) -> dict[str, float]:

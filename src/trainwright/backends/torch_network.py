@@ -100,7 +100,10 @@ def split_packed(tensors: Parameters, shape: ModelShape) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Rotary:
-    """cos and sin [T, E] of rotary positions (Su et al. 2021, arXiv:2104.09864, in the half-split layout)."""
+    """cos and sin [T, E] of rotary positions (Su et al. 2021, arXiv:2104.09864, in the half-split layout).
+
+    [B, 1, T, E] where the rows of a batch count their positions differently.
+    """
 
     cos_TE: Tensor
     sin_TE: Tensor
@@ -113,6 +116,10 @@ class Rotary:
         angles_TE = torch.outer(positions, shape.rope_theta**-pairs).repeat(1, 2)
         return cls(angles_TE.cos().float().to(device), angles_TE.sin().float().to(device))
 
+    def at(self, places_BT: Tensor) -> "Rotary":
+        """The same for rows whose positions are `places_BT`."""
+        return Rotary(self.cos_TE[places_BT].unsqueeze(1), self.sin_TE[places_BT].unsqueeze(1))
+
     def turn(self, x_BHTE: Tensor) -> Tensor:
         """Rotate queries or keys."""
         left, right = x_BHTE.chunk(2, -1)
@@ -122,6 +129,12 @@ class Rotary:
 def causal_bias(num_positions: int, device: str) -> Tensor:
     """[T, T]: 0 where a position may look, -inf where it may not."""
     return torch.full((num_positions, num_positions), float("-inf"), device=device).triu(1)
+
+
+def segment_bias(bias_TT: Tensor, segments_BT: Tensor) -> Tensor:
+    """[B, 1, T, T]: a causal bias with -inf where the key belongs to another segment than the query, too."""
+    elsewhere_BTT = segments_BT.unsqueeze(2) != segments_BT.unsqueeze(1)
+    return bias_TT.masked_fill(elsewhere_BTT, float("-inf")).unsqueeze(1)
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -164,11 +177,11 @@ def finish_layer(
 
 
 def run_layer(
-    w: LayerWeights, x_BTD: Tensor, rotary: Rotary, bias_TT: Tensor, shape: ModelShape, arithmetic: Arithmetic
+    w: LayerWeights, x_BTD: Tensor, rotary: Rotary, bias: Tensor, shape: ModelShape, arithmetic: Arithmetic
 ) -> Tensor:
     """One decoder layer."""
     q, k, v = project_heads(w, x_BTD, rotary, shape, arithmetic.dtype)
-    return finish_layer(w, x_BTD, attend_causally(q, k, v, bias_TT), shape, arithmetic)
+    return finish_layer(w, x_BTD, attend_causally(q, k, v, bias), shape, arithmetic)
 
 
 def run_chunk(logits_NV: Tensor, targets_N: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -238,7 +251,7 @@ def run_layers(
     p: Parameters,
     tokens_BT: Tensor,
     rotary: Rotary,
-    bias_TT: Tensor,
+    bias: Tensor,
     shape: ModelShape,
     arithmetic: Arithmetic,
     regions: Regions = PLAIN,
@@ -246,21 +259,30 @@ def run_layers(
     """Token ids to the normed hidden states [B·T, D] that the head reads."""
     x_BTD = F.embedding(tokens_BT, p["embedding"])
     for layer in range(shape.num_layers):
-        x_BTD = regions.layer(layer_weights(p, layer), x_BTD, rotary, bias_TT, shape, arithmetic)
+        x_BTD = regions.layer(layer_weights(p, layer), x_BTD, rotary, bias, shape, arithmetic)
     normed = regions.norm(x_BTD, p["norm"], shape.norm_epsilon).to(arithmetic.dtype)
     return normed.reshape(-1, shape.hidden_size)
 
 
-def attend_causally(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, bias_TT: Tensor) -> Tensor:
-    """Causal attention [B, H, T, E]; each key-value head serves H/K query heads."""
+def attend_causally(q_BHTE: Tensor, k_BKTE: Tensor, v_BKTE: Tensor, bias: Tensor) -> Tensor:
+    """Causal attention [B, H, T, E]; each key-value head serves H/K query heads.
+
+    `bias` is that of `causal_bias` [T, T], or that of `segment_bias` [B, 1, T, T].
+    """
     if q_BHTE.device.type != "cpu" or q_BHTE.shape[2] > LONGEST_KEPT:
+        is_plain = bias.dim() == 2
         return F.scaled_dot_product_attention(
-            q_BHTE, k_BKTE, v_BKTE, is_causal=True, enable_gqa=k_BKTE.shape[1] != q_BHTE.shape[1]
+            q_BHTE,
+            k_BKTE,
+            v_BKTE,
+            attn_mask=None if is_plain else bias.to(q_BHTE.dtype),
+            is_causal=is_plain,
+            enable_gqa=k_BKTE.shape[1] != q_BHTE.shape[1],
         )
     group = q_BHTE.shape[1] // k_BKTE.shape[1]
     if group > 1:
         k_BKTE, v_BKTE = k_BKTE.repeat_interleave(group, 1), v_BKTE.repeat_interleave(group, 1)
-    attended: Tensor = KeptAttention.apply(q_BHTE, k_BKTE, v_BKTE, bias_TT)  # type: ignore[no-untyped-call]
+    attended: Tensor = KeptAttention.apply(q_BHTE, k_BKTE, v_BKTE, bias)  # type: ignore[no-untyped-call]
     return attended
 
 

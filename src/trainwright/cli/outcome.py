@@ -4,6 +4,8 @@ from typing import Any
 
 from trainwright.cli.options import make_table_console, print_json
 from trainwright.core.records import Check, Measure
+from trainwright.evaluate.comparison import Comparison
+from trainwright.pipeline.finetune import Completed
 from trainwright.pipeline.run import Finished, require_passed
 
 
@@ -15,6 +17,56 @@ def report_finished(finished: Finished, *, as_json: bool) -> None:
         return
     require_passed(finished)
     print_json(describe_finished(finished))
+
+
+def report_completed(completed: Completed, *, as_json: bool) -> None:
+    """Print all that a manifest asked for. Raises as `report_finished` does, for the first run whose checks failed."""
+    if not as_json:
+        for finished in completed.runs:
+            render_finished(finished)
+        if completed.comparison is not None:
+            _render_gain(completed.comparison, completed.last)
+    for finished in completed.runs:
+        require_passed(finished)
+    if as_json:
+        print_json(describe_completed(completed))
+
+
+def describe_completed(completed: Completed) -> dict[str, Any]:
+    """What `run` and `resume` print with --json: the last run, and what came before and after it."""
+    document = describe_finished(completed.last)
+    if len(completed.runs) > 1:
+        document["first_run"] = describe_finished(completed.runs[0])
+    if completed.evaluation is not None:
+        document["evaluation_id"] = completed.evaluation.id
+    if completed.comparison is not None:
+        document["comparison"] = completed.comparison.model_dump(mode="json", exclude={"items", "slices"})
+    return document
+
+
+def _render_gain(comparison: Comparison, finished: Finished) -> None:
+    """The answers before and after, with the interval of the difference."""
+    from rich.table import Table
+
+    table = Table(title=f"{finished.run.name}: before and after", title_justify="left", expand=False)
+    for heading, justify in (("metric", "left"), ("before", "right"), ("after", "right"), ("difference", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for delta in comparison.overall:
+        interval = "not measured"
+        if (
+            delta.difference.value is not None
+            and delta.difference.low is not None
+            and delta.difference.high is not None
+        ):
+            interval = f"{delta.difference.value:+.1%} ({delta.difference.low:+.1%} to {delta.difference.high:+.1%})"
+        table.add_row(
+            delta.metric.replace("_", " "),
+            *("not measured" if side.value is None else f"{side.value:.1%}" for side in (delta.a, delta.b)),
+            interval,
+        )
+    console = make_table_console(100)
+    console.print(table)
+    console.print(f"delta   {finished.artefacts['delta.html']}", soft_wrap=True)
 
 
 def describe_finished(finished: Finished) -> dict[str, Any]:

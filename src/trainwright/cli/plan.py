@@ -46,6 +46,7 @@ def plan(
     """Settle every number of a run and print it. Data and tokenizer are prepared, for a plan names them by digest."""
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.prepare import prepare
+    from trainwright.pipeline.use import find_origin_of
     from trainwright.prerequisites import estimate_footprint
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
@@ -66,7 +67,8 @@ def plan(
         framework=framework,
     )
     with open_screen() as progress:
-        prepared = prepare(settings, open_workspace(workspace_root(workspace)), Journal(progress))
+        opened = open_workspace(workspace_root(workspace))
+        prepared = prepare(settings, opened, Journal(progress), origin=find_origin_of(settings, opened))
     choice = prepared.choice
     document: dict[str, Any] = {
         "plan_id": prepared.plan.id,

@@ -22,10 +22,10 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted run, exactly where it stood."""
-    from trainwright.cli.outcome import report_finished
+    from trainwright.cli.outcome import report_completed
+    from trainwright.pipeline.finetune import resume_manifest
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
-    from trainwright.pipeline.run import resume as resume_run
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
 
@@ -33,5 +33,5 @@ def resume(
         opened = open_workspace(workspace_root(workspace))
         run_id = None if run is None else opened.ledger.resolve(run)
         options = Options(output_dir, overwrite, allow_drift=tuple(allow_drift or ()))
-        finished = resume_run(run_id, opened, Journal(progress), [progress], options)
-    report_finished(finished, as_json=as_json)
+        completed = resume_manifest(run_id, opened, Journal(progress), [progress], options)
+    report_completed(completed, as_json=as_json)

@@ -64,10 +64,10 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Text to a trained, validated, reported model, in one command."""
-    from trainwright.cli.outcome import report_finished
+    from trainwright.cli.outcome import report_completed
+    from trainwright.pipeline.finetune import run_manifest
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
-    from trainwright.pipeline.run import run as run_pipeline
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
 
@@ -92,5 +92,5 @@ def run(
     )
     with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
-        finished = run_pipeline(settings, opened, Journal(progress), [progress], options)
-    report_finished(finished, as_json=as_json)
+        completed = run_manifest(settings, opened, Journal(progress), [progress], options)
+    report_completed(completed, as_json=as_json)

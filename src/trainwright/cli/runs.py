@@ -154,7 +154,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Lay runs over each other: curves, final metrics, and what was set differently."""
-    from trainwright.pipeline.compare import compare_runs
+    from trainwright.pipeline.compare_runs import compare_runs
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.comparison import render_comparison, write_comparison
     from trainwright.watch.events import encode_nonfinite

@@ -11,6 +11,8 @@
     │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
+    │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
+    │   ├── TemplateUnreadable, TemplateFailed, TemplateUnsafe, TemplateUnmaskable, SampleWithoutTarget
     │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
     │   └── DatasetMissing, ObjectMissing, ObjectDamaged
     ├── TokenizerError ................ 3  the tokenizer
@@ -20,7 +22,8 @@
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
-    │   └── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
+    │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
+    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -242,6 +245,66 @@ class InvalidRow(DataError):
     name = "invalid-row"
 
 
+class InvalidTrace(InvalidRow):
+    """A record is no trace and no conversation; the field and its limit are named."""
+
+    name = "invalid-trace"
+
+
+class TraceTooLarge(InvalidTrace):
+    """One trace is more than 1 MiB of JSON."""
+
+    name, http_status = "trace-too-large", 413
+
+
+class NotTrainable(DataError):
+    """A conversation has no assistant's turn at its end, so nothing of it can be learnt; its id is named."""
+
+    name = "not-trainable"
+
+
+class NothingSelected(DataError):
+    """A selection matches no trace."""
+
+    name = "nothing-selected"
+
+
+class TraceForgotten(DataError):
+    """A trace was forgotten on request: its content is gone, and so is every dataset version that held it."""
+
+    name, http_status = "trace-forgotten", 410
+
+
+class TemplateUnreadable(DataError):
+    """A chat template is no Jinja template, or the tokenizer carries none."""
+
+    name = "template-unreadable"
+
+
+class TemplateFailed(DataError):
+    """A chat template has no form for a conversation, or says so itself; template and conversation are named."""
+
+    name = "template-failed"
+
+
+class TemplateUnsafe(DataError):
+    """A chat template tried to leave its sandbox, or took more time, memory or text than a template may."""
+
+    name = "template-unsafe"
+
+
+class TemplateUnmaskable(DataError):
+    """It cannot be told which part of what a chat template renders is the assistant's."""
+
+    name = "template-unmaskable"
+
+
+class SampleWithoutTarget(DataError):
+    """A sample has no token that could be learnt; its id is named."""
+
+    name = "sample-without-target"
+
+
 class DownloadFailed(DataError):
     """A download did not complete after its retries."""
 
@@ -411,6 +474,30 @@ class CannotVerify(EvaluationError):
     """Whether a run would come out the same again cannot be found out here; the reasons are named."""
 
     name, http_status = "cannot-verify", 409
+
+
+class ItemsDiffer(EvaluationError):
+    """Two evaluations are not of the same items; those that differ are named."""
+
+    name, http_status = "items-differ", 409
+
+
+class PromptsDiffer(EvaluationError):
+    """Two evaluations asked the same items in other words; those that differ are named."""
+
+    name, http_status = "prompts-differ", 409
+
+
+class MetricsDiffer(EvaluationError):
+    """Two evaluations have no metric in common, or mean other things by one."""
+
+    name, http_status = "metrics-differ", 409
+
+
+class PredictionsIncomplete(EvaluationError):
+    """Recorded outputs are missing for items of the evalset, or are for items that it does not have."""
+
+    name = "predictions-incomplete"
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

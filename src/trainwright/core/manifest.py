@@ -49,9 +49,17 @@ class SplitSection(Section):
 
 
 class DataSection(Section):
-    """Where the text comes from. `validation` names a held-out source of its own, instead of a split."""
+    """Where the text comes from, or the traces. `validation` names a held-out source of text of its own, instead of a split.
+
+    With `traces`, the model learns to answer: each trace or conversation is laid out by `template`, and what the assistant
+    says is what is learnt. Held-out traces are those of the version's own split, else a share of all of them.
+    """
 
     corpus: str = "builtin:stories"
+    traces: Annotated[str, Field(min_length=1)] | None = None
+    template: Annotated[str, Field(min_length=1)] = "gemma"
+    system: Annotated[str, Field(min_length=1)] | None = None
+    too_long: Literal["drop", "truncate-left", "truncate-right"] = "drop"
     validation: str | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     text_field: str = "text"
@@ -136,11 +144,14 @@ class StabilitySection(Section):
 
 
 class TrainSection(Section):
-    """How long and how. At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one.
+    """Where from, how long and how. With `start`, model and tokenizer are that model's, and their own sections stay out.
+
+    At most one of `epochs`, `steps` and `time_budget_s` may be set; the preset sets one.
 
     Whoever sets one later replaces the one set earlier, whichever of the three that was.
     """
 
+    start: Annotated[str, Field(min_length=1)] | None = None
     epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
@@ -162,6 +173,15 @@ class TrainSection(Section):
     keep_every: Annotated[int, Field(ge=0)] = 0
     sample_prompts: tuple[str, ...] = ("Once upon a time",)
     sample_tokens: Annotated[int, Field(ge=1, le=2048)] = 60
+
+
+class EvaluateSection(Section):
+    """What a model that learnt from traces is asked afterwards, and the model it started from before: held-out traces'
+    prompts, against their answers. The two are compared item by item.
+    """
+
+    items: Annotated[int, Field(ge=0, le=100_000)] = 0
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
 
 
 class ComputeSection(Section):
@@ -193,7 +213,10 @@ class WatchSection(Section):
 
 
 class Manifest(Section):
-    """The whole manifest. `name` is what refs are made from (`name@latest`); by default it is the corpus's own name."""
+    """The whole manifest. `name` is what refs are made from (`name@latest`); by default it is the corpus's own name.
+
+    `finetune` is a second manifest, for a run that starts from the first one's model. It inherits all but `data` and `name`.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
     preset: Literal["quick", "low-memory", "balanced", "high"] = "balanced"
@@ -203,8 +226,10 @@ class Manifest(Section):
     model: ModelSection = ModelSection()
     train: TrainSection = TrainSection()
     compute: ComputeSection = ComputeSection()
+    evaluate: EvaluateSection = EvaluateSection()
     budgets: BudgetSection = BudgetSection()
     watch: WatchSection = WatchSection()
+    finetune: "Manifest | None" = None
 
 
 LENGTH_KEYS = ("epochs", "steps", "time_budget_s")
@@ -225,14 +250,87 @@ def parse_manifest(
         _merge(asked, _parse_override(override))
     if _sets_length(asked):
         _drop_length(person)
+    tuned, asked_of_tuned = person.get("finetune"), asked.get("finetune")
+    if isinstance(tuned, dict) and isinstance(asked_of_tuned, Mapping) and _sets_length(asked_of_tuned):
+        _drop_length(tuned)
     _merge(person, asked)
+    _require_nothing_of_the_model(person)
+    _require_one_source(person)
     preset_name = person.get("preset", "balanced")
     layered: dict[str, Any] = {}
     _merge(layered, PRESETS.get(preset_name, {}) if isinstance(preset_name, str) else {})
     if _sets_length(person):
         _drop_length(layered)
     _merge(layered, person)
-    return _validate(layered)
+    tuned = layered.pop("finetune", None)
+    manifest = _validate(layered)
+    if tuned is None:
+        return manifest
+    return manifest.model_copy(update={"finetune": _validate(_layer_finetune(layered, tuned, manifest), "finetune.")})
+
+
+NOT_FOR_FINETUNE = {
+    "model": "It keeps the shape of the model it starts from.",
+    "tokenizer": "It keeps the tokenizer of the model it starts from.",
+    "preset": "It inherits what the preset set for the first run.",
+    "finetune": "There are two runs, one after the other.",
+}
+
+
+def _layer_finetune(first: Mapping[str, Any], tuned: Any, manifest: "Manifest") -> dict[str, Any]:
+    """The second run's manifest: the first one's, without its data and name, and what `finetune` says on top.
+
+    Raises InvalidValue for what a fine-tuning cannot have.
+    """
+    if not isinstance(tuned, Mapping) or not isinstance(tuned.get("data"), Mapping):
+        raise InvalidValue(
+            "finetune does not say what to learn from.",
+            why="It is a section with a data section of its own.",
+            next_step="For example: finetune: {data: {traces: builtin:arithmetic}, train: {epochs: 2}}",
+        )
+    train = tuned.get("train")
+    wrong = {f"finetune.{key}": why for key, why in NOT_FOR_FINETUNE.items() if key in tuned}
+    if isinstance(train, Mapping) and "start" in train:
+        wrong["finetune.train.start"] = "It starts from the model that the first run makes."
+    if manifest.data.traces is not None and not wrong:
+        wrong["finetune"] = "The first run of the two learns from text; data.traces says otherwise."
+    for key, why in wrong.items():
+        raise InvalidValue(f"{key} cannot be set here.", why=why, next_step=f"Leave {key} out.")
+    document = _copied({key: value for key, value in first.items() if key not in ("data", "name")})
+    if isinstance(document.get("train"), dict):
+        document["train"].pop("start", None)
+    if _sets_length(tuned):
+        _drop_length(document)
+    _merge(document, tuned)
+    return document
+
+
+def _require_nothing_of_the_model(person: Mapping[str, Any]) -> None:
+    """A run that starts from a model keeps that model's shape and tokenizer: saying something else is refused."""
+    train = person.get("train")
+    if not isinstance(train, Mapping) or train.get("start") is None:
+        return
+    for section in ("model", "tokenizer"):
+        if person.get(section):
+            raise InvalidValue(
+                f"The manifest sets train.start and the section {section}.",
+                why="A run that starts from a model keeps that model's shape and tokenizer.",
+                next_step=f"Leave {section} out, or train from random weights: without train.start.",
+            )
+
+
+def _require_one_source(person: Mapping[str, Any]) -> None:
+    """Text and traces are not learnt from at once."""
+    for prefix, document in (("", person), ("finetune.", person.get("finetune"))):
+        data = document.get("data") if isinstance(document, Mapping) else None
+        if isinstance(data, Mapping) and data.get("traces") is not None:
+            for key in ("corpus", "validation", "sha256"):
+                if data.get(key) is not None:
+                    raise InvalidValue(
+                        f"The manifest sets {prefix}data.traces and {prefix}data.{key}.",
+                        why="A run learns from traces or from text.",
+                        next_step="Leave one of them out.",
+                    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -333,15 +431,16 @@ def _drop_length(document: dict[str, Any]) -> None:
             train.pop(key, None)
 
 
-def _validate(document: dict[str, Any]) -> Manifest:
+def _validate(document: dict[str, Any], prefix: str = "") -> Manifest:
+    """`prefix` is what stands before the keys where a person wrote them."""
     try:
         manifest = Manifest.model_validate(document)
     except ValidationError as error:
-        raise _translate(error.errors(include_url=False)) from None
+        raise _translate(error.errors(include_url=False), prefix) from None
     lengths = [key for key in LENGTH_KEYS if getattr(manifest.train, key) is not None]
     if len(lengths) != 1:
         raise InvalidValue(
-            f"train sets {' and '.join(lengths) or 'no length'}.",
+            f"{prefix}train sets {' and '.join(lengths) or 'no length'}.",
             why="A run has one length: epochs, steps or time_budget_s.",
             next_step="Keep one of train.epochs, train.steps, train.time_budget_s.",
         )
@@ -351,12 +450,12 @@ def _validate(document: dict[str, Any]) -> Manifest:
 _RANGE_COMPLAINTS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
-def _translate(details: Sequence[ErrorDetails]) -> UsageError:
+def _translate(details: Sequence[ErrorDetails], prefix: str = "") -> UsageError:
     """pydantic's complaints about the first wrong key as one of our errors, with the range or the nearest key named."""
     known = list(iter_manifest_keys())
     first = details[0]
     if first["type"] in ("extra_forbidden", "invalid_key"):
-        return _unknown_key(".".join(str(part) for part in first["loc"]), known)
+        return _unknown_key(".".join(str(part) for part in first["loc"]), known, prefix)
     dotted = _key_of(first, known)
     # A key that takes `auto` or a number has one complaint for each of the two.
     complaints = [detail for detail in details if _key_of(detail, known) == dotted]
@@ -364,10 +463,12 @@ def _translate(details: Sequence[ErrorDetails]) -> UsageError:
     if any(detail["type"] in _RANGE_COMPLAINTS for detail in complaints):
         bounds = _bounds_of(dotted)
         return OutOfRange(
-            f"{dotted} is {given!r}; its range is {bounds}.", next_step=f"Choose a {dotted} in that range."
+            f"{prefix}{dotted} is {given!r}; its range is {bounds}.", next_step=f"Choose a {dotted} in that range."
         )
     why = ", or ".join(dict.fromkeys(_plain_words(detail) for detail in complaints))
-    return InvalidValue(f"{dotted} is {given!r}.", why=f"{why}.", next_step="See docs/manifest.md for this key.")
+    return InvalidValue(
+        f"{prefix}{dotted} is {given!r}.", why=f"{why}.", next_step="See docs/manifest.md for this key."
+    )
 
 
 def _key_of(detail: ErrorDetails, known: Sequence[str]) -> str:
@@ -382,7 +483,7 @@ def _plain_words(detail: ErrorDetails) -> str:
     return "It must be a section: more keys, indented below it" if detail["type"] == "model_type" else detail["msg"]
 
 
-def _unknown_key(dotted: str, known: list[str]) -> UnknownKey:
+def _unknown_key(dotted: str, known: list[str], prefix: str = "") -> UnknownKey:
     if dotted in known:
         return UnknownKey(
             f"The manifest has no key written {dotted!r}.",
@@ -394,8 +495,8 @@ def _unknown_key(dotted: str, known: list[str]) -> UnknownKey:
     near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75) or [
         by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.6)
     ]
-    hint = f"Did you mean {near[0]}?" if near else "docs/manifest.md lists every key."
-    return UnknownKey(f"The manifest has no key {dotted}.", why=hint, next_step="Mend the key and run again.")
+    hint = f"Did you mean {prefix}{near[0]}?" if near else "docs/manifest.md lists every key."
+    return UnknownKey(f"The manifest has no key {prefix}{dotted}.", why=hint, next_step="Mend the key and run again.")
 
 
 def iter_manifest_keys(section: type[Section] = Manifest, prefix: str = "") -> Iterator[str]:
@@ -406,6 +507,14 @@ def iter_manifest_keys(section: type[Section] = Manifest, prefix: str = "") -> I
             yield from iter_manifest_keys(field.annotation, f"{prefix}{name}.")
 
 
+def schema_of_keys(section: type[Section]) -> dict[str, Any]:
+    """{key: JSON schema} of a section's own keys."""
+    schema = section.model_json_schema()
+    # A section that may hold itself is described by reference.
+    properties: dict[str, Any] = schema.get("properties") or schema["$defs"][section.__name__]["properties"]
+    return properties
+
+
 def _bounds_of(dotted: str) -> str:
     """The range of a numeric key as a person writes it, or "" where it has none."""
     section: Any = Manifest
@@ -414,7 +523,7 @@ def _bounds_of(dotted: str) -> str:
         section = section.model_fields[key].annotation
     if leaf not in section.model_fields:
         return ""
-    schema = section.model_json_schema()["properties"][leaf]
+    schema = schema_of_keys(section)[leaf]
     for option in [schema, *schema.get("anyOf", [])]:
         ends = {bound: _plain_number(option[bound]) for bound in _BOUND_WORDS if bound in option}
         if ends.keys() == {"minimum", "maximum"}:

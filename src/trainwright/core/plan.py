@@ -16,6 +16,7 @@ from trainwright.core.records import (
     Plan,
     Schedule,
     Stability,
+    Start,
     TokenSet,
     TrainingPlan,
 )
@@ -270,7 +271,12 @@ def resolve_budgets(manifest: Manifest) -> Budgets:
 
 
 def build_plan(
-    manifest: Manifest, token_set: TokenSet, shape: ModelShape, training: TrainingPlan, compute: Compute
+    manifest: Manifest,
+    token_set: TokenSet,
+    shape: ModelShape,
+    training: TrainingPlan,
+    compute: Compute,
+    start: Start | None = None,
 ) -> Plan:
     """The plan. Equal arguments give an equal id."""
     return Plan(
@@ -280,4 +286,5 @@ def build_plan(
         training=training,
         compute=compute,
         budgets=resolve_budgets(manifest),
+        start=start,
     )

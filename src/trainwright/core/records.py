@@ -1,7 +1,7 @@
 """The records: frozen, named by the SHA-256 of their canonical JSON, each holding the ids of what it came from.
 
-    DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report
-                                                   Run ← Outcome, Drift, Verdict
+    DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report, Evaluation
+    DatasetVersion ← DatasetVersion, Forgotten     Run ← Outcome, Drift, Verdict
                                                          Checkpoint ← Plan   (a run that goes on from another's)
 
 A type is defined here once. It is the stored form, the CLI's JSON and the REST body. Nothing in a record names a place on
@@ -73,7 +73,8 @@ class SourceFile(Frozen):
 class SplitContent(Frozen):
     """The documents of one split. `documents` is the digest of a JSONL object, one {"text": …} a line, in order.
 
-    `num_bytes` counts the UTF-8 bytes of the texts alone: the denominator of bits per byte.
+    In a dataset of traces a line is the canonical JSON of one trace or conversation. `num_bytes` counts the UTF-8 bytes of
+    the texts alone (of a trace: prompt, steps, answer), without keys: the denominator of bits per byte.
     """
 
     documents: Digest
@@ -83,7 +84,12 @@ class SplitContent(Frozen):
 
 
 class DatasetVersion(Record):
-    """Text, read, cleaned, split. The same text and recipe give the same version, whenever and wherever it is built."""
+    """Text, read, cleaned, split. The same text and recipe give the same version, whenever and wherever it is built.
+
+    A version of traces has a `name` and a `version`, and `records`: the digest of an object with one trace id a line, in
+    manifest order (the splits in alphabetical order, each in the order of its documents). `derived_from` are the versions
+    that its traces were taken from, where they came from versions and not from the trace store.
+    """
 
     kind: Literal["dataset"] = "dataset"
     source: str
@@ -91,6 +97,41 @@ class DatasetVersion(Record):
     recipe: dict[str, Any]
     splits: dict[str, SplitContent]
     num_dropped_duplicates: int = 0
+    name: str | None = added(None)
+    version: str | None = added(None)
+    derived_from: tuple[Digest, ...] = added(())
+    records: Digest | None = added(None)
+    statistics: dict[str, Any] | None = added(None)
+
+    @property
+    def holds_traces(self) -> bool:
+        """Whether its documents are traces and conversations; otherwise they are plain text."""
+        return self.records is not None
+
+    def parents(self) -> dict[str, str]:
+        """The versions it was taken from, numbered in their order."""
+        return {f"dataset {number}": parent for number, parent in enumerate(self.derived_from, start=1)}
+
+
+class Forgotten(Record):
+    """The receipt for a trace that was forgotten on request: its content is gone, its id is kept.
+
+    `datasets` are the versions that held it, `affected` everything that came of them; `erased` are the digests of the
+    objects that held its content, which are gone with it. Weights that were trained on it are named, not changed.
+    """
+
+    kind: Literal["receipt"] = "receipt"
+    trace: Digest
+    at: str
+    who: str
+    why: str
+    datasets: tuple[Digest, ...]
+    affected: tuple[Digest, ...]
+    erased: tuple[Digest, ...]
+
+    def parents(self) -> dict[str, str]:
+        """The dataset versions that held the trace, numbered in their order."""
+        return {f"dataset {number}": dataset for number, dataset in enumerate(self.datasets, start=1)}
 
 
 # ── tokens ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +176,8 @@ class TokenSplit(Frozen):
 
     `num_bytes` counts the UTF-8 bytes of the text these tokens stand for (special tokens stand for none). `targets` is an
     object of uint8, one a token: 1 where the token is one to be learnt, 0 where it is only read (None: all are to be
-    learnt); `num_targets` counts the ones.
+    learnt); `num_targets` counts the ones, and `num_target_bytes` the bytes that these stand for. `num_dropped` and
+    `num_truncated` count the samples that were too long.
     """
 
     shards: tuple[Shard, ...]
@@ -145,10 +187,34 @@ class TokenSplit(Frozen):
     num_bytes: int
     targets: Digest | None = added(None)
     num_targets: int | None = added(None)
+    num_target_bytes: int | None = added(None)
+    num_dropped: int = added(0)
+    num_truncated: int = added(0)
+
+
+TooLong = Literal["drop", "truncate-left", "truncate-right"]
+"""What is done about a sample that has more tokens than it may: it is left out, or loses its beginning, or its end."""
+
+
+class Rendering(Frozen):
+    """How traces became samples. `system` is the digest of the system text (None: there is none).
+
+    `template_digest` is of everything that decides what the template renders. A sample has at most `max_tokens` tokens;
+    `too_long` is what is done about one that has more.
+    """
+
+    template: str
+    template_digest: Digest
+    system: Digest | None
+    max_tokens: int
+    too_long: TooLong
 
 
 class TokenSet(Record):
-    """A dataset version through a tokenizer. Every document is closed by the tokenizer's end token."""
+    """A dataset version through a tokenizer. Every document is closed by the tokenizer's end token.
+
+    Where there is a `rendering`, a document is a sample, and it ends as its chat template ends it.
+    """
 
     kind: Literal["token-set"] = "token-set"
     parent_fields: ClassVar[tuple[str, ...]] = ("dataset", "tokenizer")
@@ -158,6 +224,7 @@ class TokenSet(Record):
     vocab_size: int
     dtype: Literal["uint16", "uint32"]
     splits: dict[str, TokenSplit]
+    rendering: Rendering | None = added(None)
 
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -403,6 +470,86 @@ class Report(Record):
     samples: tuple[Sample, ...]
 
 
+ItemStatus = Literal["scored", "unparsed", "refused", "error", "unavailable"]
+"""What became of an item: only `scored` has a score; every other one says why it has none."""
+
+
+class ItemScore(Frozen):
+    """One row of an item table: one item under one metric.
+
+    `output` is what the model said (None where nothing was written, as in scoring by likelihood), `answer` what was read
+    out of it, `target` what was expected. `finish`: the output ended by itself, or was cut off at its length limit; None
+    where nobody knows. Items of one `cluster_id` (a template, a post, a conversation) are not independent of each other.
+    """
+
+    item_id: str
+    cluster_id: str | None
+    slices: dict[str, str]
+    metric: str
+    score: float | None
+    output: str | None
+    answer: str | None
+    target: str | None
+    status: ItemStatus
+    finish: Literal["end", "length"] | None = None
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _has_score_or_reason(self) -> Self:
+        if (self.score is not None) != (self.status == "scored"):
+            raise ValueError("an item has a score if it was scored, and only then")
+        if self.score is None and not self.why:
+            raise ValueError("an item without a score says why there is none")
+        return self
+
+
+class EvaluationSettings(Frozen):
+    """How outputs were asked for. `template` is what stands around an item's prompt (`{prompt}` in its place).
+
+    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id.
+    """
+
+    by: Literal["generation", "likelihood", "predictions"]
+    template: str
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+
+class Evaluation(Record):
+    """What a checkpoint answered to the items of an evalset, item by item.
+
+    `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
+    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them. `metrics` has the version of
+    each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code that
+    scored. Intervals, comparisons and gates are functions of the table, and are not kept.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    checkpoint: Digest | None
+    predictions: Digest | None
+    evalset: str
+    items: Digest
+    prompts: Digest
+    num_items: int
+    settings: EvaluationSettings
+    compute: Compute | None
+    metrics: dict[str, int]
+    code: Digest
+    statuses: dict[str, dict[ItemStatus, int]]
+    aggregates: dict[str, Measure]
+    table: Digest
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.checkpoint is None and self.predictions is None:
+            raise ValueError("an evaluation names the checkpoint that answered, or the predictions that were recorded")
+        return self
+
+
 class Outcome(Record):
     """How a run ended. A run without one is running, or was interrupted and can be resumed."""
 
@@ -475,7 +622,10 @@ class Verdict(Record):
 
 RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
-    for record_type in (DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict)
+    for record_type in (
+        *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Evaluation, Outcome, Drift, Verdict),
+        Forgotten,
+    )
 }
 
 

@@ -109,7 +109,7 @@ def iter_lines(path: Path, name: str, text_field: str, cleaning: Cleaning) -> It
                 next_step="Decompress it and give the .parquet file.",
             )
         return _split_rows(_iter_parquet_texts(path, name, text_field), cleaning)
-    pieces = _iter_pieces(path, name, form)
+    pieces = iter_pieces(path, name, form)
     if form.kind == "jsonl":
         return _split_rows(
             _iter_jsonl_texts(_iter_text(pieces, name, cleaning, fold_crlf=False), name, text_field, cleaning), cleaning
@@ -118,7 +118,8 @@ def iter_lines(path: Path, name: str, text_field: str, cleaning: Cleaning) -> It
 
 
 # ── bytes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _iter_pieces(path: Path, name: str, form: Format) -> Iterator[bytes]:
+def iter_pieces(path: Path, name: str, form: Format) -> Iterator[bytes]:
+    """The bytes of a file, decompressed, a piece at a time. Raises SourceUnreadable."""
     try:
         if form.compression == "gzip":
             yield from _iter_gzip(path)

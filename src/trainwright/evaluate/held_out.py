@@ -5,7 +5,7 @@ its own window. The first token of the split is predicted from the end token, as
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,12 +60,19 @@ def measure_likelihood(
     model: Model, reader: TokenReader, *, num_bytes: int, seq_length: int, batch_size: int, first_context: int
 ) -> Likelihood:
     """Score a whole split. `first_context` is the token id that stands before the first (the end token, or any other)."""
-    nll_sum, num_correct = 0.0, 0
-    for batch in iter_windows(reader, seq_length=seq_length, batch_size=batch_size, first_context=first_context):
+    windows = iter_windows(reader, seq_length=seq_length, batch_size=batch_size, first_context=first_context)
+    return measure_batches(model, windows, num_bytes=num_bytes)
+
+
+def measure_batches(model: Model, batches: Iterable[Batch], *, num_bytes: int) -> Likelihood:
+    """Score every target of the batches, which stand for `num_bytes` bytes of text."""
+    nll_sum, num_correct, num_targets = 0.0, 0, 0
+    for batch in batches:
         scores = model.score(batch)
         nll_sum += float(scores.nll_BT.sum(dtype=np.float64))
         num_correct += int(np.count_nonzero(scores.correct_BT & (batch.targets_BT != IGNORED)))
-    return Likelihood(nll_sum, reader.num_tokens, num_correct, num_bytes)
+        num_targets += batch.num_targets
+    return Likelihood(nll_sum, num_targets, num_correct, num_bytes)
 
 
 def iter_windows(reader: TokenReader, *, seq_length: int, batch_size: int, first_context: int) -> Iterator[Batch]:

@@ -24,6 +24,7 @@ from trainwright.watch.events import Sink
 
 CHANGEABLE = ("name", "train.", "budgets.")
 FIXED = {
+    "train.start": "The checkpoint that --from names is what it starts from.",
     "train.epochs": "The new total is given in steps.",
     "train.time_budget_s": "The new total is given in steps.",
     "train.batch_size": "It decides which text each step has read.",

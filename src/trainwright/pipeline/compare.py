@@ -1,138 +1,132 @@
-"""Runs side by side: what was set differently, what came of it, and which of their numbers may be compared at all."""
+"""Two evaluations side by side: found by id, by model or by file, made sure to be comparable, compared, written."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
-from trainwright.core.errors import InvalidValue
-from trainwright.core.records import DatasetVersion, Plan, Tokenizer, TokenSet
-from trainwright.pipeline.inspect import RunState, find_run, read_state
+from trainwright.core.durable import write_file
+from trainwright.core.errors import AmbiguousRef, InvalidValue, UnknownRef
+from trainwright.core.records import Checkpoint, Evaluation, Run
+from trainwright.evaluate.comparability import require_same_items, require_same_metrics, require_same_prompts
+from trainwright.evaluate.comparison import Comparison, compare_tables
+from trainwright.evaluate.delta_report import Side, render_html, render_json, render_markdown
+from trainwright.pipeline.evaluate import Evaluated, read_evaluation, read_evaluation_file, require_new
+from trainwright.pipeline.inspect import outcome_of
+from trainwright.store.lineage import label_record
 from trainwright.store.workspace import Workspace
-from trainwright.watch.comparison import Comparison, Contestant, Difference, Metric
-from trainwright.watch.events import iter_events
-from trainwright.watch.trackers.protocol import flatten
 
-METRICS = {
-    "bits_per_byte": "bits/byte",
-    "val_loss": "nats/token",
-    "perplexity": "per token",
-    "accuracy": "share of tokens",
-    "final_train_loss": "nats/token",
-    "best_val_loss": "nats/token",
-    "total_training_time_s": "s",
-}
-PER_TOKEN = frozenset({"val_loss", "perplexity", "accuracy", "final_train_loss", "best_val_loss"})
-"""What counts tokens, and so means something else with another tokenizer."""
-
-HELD_OUT = frozenset({"bits_per_byte", "val_loss", "perplexity", "accuracy", "best_val_loss"})
-
-UNIMPORTANT = {"kind", "semantics"}
+SUFFIXES = {".md": render_markdown, ".html": render_html, ".json": render_json}
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One run with what is compared of it."""
+def compare(a: str, b: str, workspace: Workspace, alpha: float) -> tuple[Comparison, Side, Side]:
+    """Compare what `a` and `b` name: an evaluation's id, a model that was evaluated, or a file of `evaluate --output`.
 
-    state: RunState
-    plan: Plan
-    token_set: TokenSet
-    dataset: DatasetVersion
-    tokenizer: Tokenizer
-    environment: dict[str, Any]
-    final_metrics: dict[str, Any]
-
-    @property
-    def held_out(self) -> str:
-        """The digest of its held-out documents."""
-        return self.dataset.splits["validation"].documents
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """Dotted keys: what was asked of the data and of the tokenizer, and the plan."""
-        data = {"source": self.dataset.source, **self.dataset.recipe}
-        tokenizer = {"algorithm": self.tokenizer.algorithm, **self.tokenizer.settings}
-        return flatten({"data": data, "tokenizer": tokenizer, **self.plan.model_dump(mode="json", exclude=UNIMPORTANT)})
+    Raises UnknownRef, AmbiguousRef (a model with several evaluations that fit); ItemsDiffer, PromptsDiffer, MetricsDiffer.
+    """
+    first, second = _choose_pair(a, _find_evaluations(a, workspace), b, _find_evaluations(b, workspace))
+    documents = [
+        {item.id: item.model_dump(mode="json", exclude={"id"}) for item in evaluated.items}
+        for evaluated in (first, second)
+    ]
+    require_same_items(*documents)
+    prompts = [
+        dict(zip((item.id for item in evaluated.items), evaluated.prompts, strict=True))
+        for evaluated in (first, second)
+    ]
+    require_same_prompts(*prompts)
+    require_same_metrics(first.record, second.record)
+    comparison = compare_tables(first.record, first.rows, second.record, second.rows, alpha)
+    return comparison, _describe(a, first), _describe(b, second)
 
 
-def compare_runs(refs: Sequence[str], workspace: Workspace) -> Comparison:
-    """Compare two or more runs. Raises InvalidValue for fewer, UnknownRef, AmbiguousRef, RunDamaged, EventsDamaged."""
-    runs = {run.id: run for run in (find_run(ref, workspace) for ref in refs)}
-    if len(runs) < 2:
+def write_comparison(comparison: Comparison, a: Side, b: Side, path: Path, *, overwrite: bool) -> None:
+    """Write the delta report in the form that the file's name asks for."""
+    require_report_name(path)
+    require_new(path, overwrite=overwrite)
+    write_file(path, SUFFIXES[path.suffix.lower()](comparison, a, b).encode("utf-8"))
+
+
+def require_report_name(path: Path) -> None:
+    """Raises InvalidValue for a name that asks for no form of report."""
+    if path.suffix.lower() not in SUFFIXES:
         raise InvalidValue(
-            "A comparison takes two runs or more.",
-            why=f"{', '.join(refs)} name{'s' if len(refs) == 1 else ''} {len(runs)}.",
-            next_step="`trainwright runs list` shows what there is.",
+            f"{path.name} does not say what to write.",
+            why=f"A delta report ends in {', '.join(SUFFIXES)}.",
+            next_step="Name the file, for example: delta.html",
         )
-    sides = [_read_side(read_state(run, workspace), workspace) for run in runs.values()]
-    same_tokens = _agree(sides, lambda side: side.token_set.tokenizer_fingerprint)
-    same_text = _agree(sides, lambda side: side.held_out)
-    return Comparison(
-        contestants=[_describe_contestant(side) for side in sides],
-        configuration=_compare_documents([side.configuration for side in sides]),
-        environment=_compare_documents([flatten(side.environment) for side in sides]),
-        metrics=_compare_metrics(sides, same_tokens=same_tokens, same_text=same_text),
-        notes=_list_notes(same_tokens=same_tokens, same_text=same_text),
-        same_tokens=same_tokens,
+
+
+# ── finding ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _find_evaluations(ref: str, workspace: Workspace) -> list[Evaluated]:
+    """The evaluations that a text may mean; one, unless it names a model."""
+    path = Path(ref)
+    if path.suffix.lower() == ".json" and path.is_file():
+        return [read_evaluation_file(path)]
+    run_ref, _, step = ref.partition("@")
+    record = workspace.ledger.get(workspace.ledger.resolve(run_ref if step.isdigit() else ref))
+    if isinstance(record, Evaluation):
+        return [read_evaluation(record, workspace)]
+    if isinstance(record, Run):
+        record = _find_checkpoint(record, int(step) if step.isdigit() else None, workspace) or record
+    if not isinstance(record, Checkpoint):
+        raise UnknownRef(
+            f"{ref} does not name an evaluation.",
+            why=f"It names a {record.kind}.",
+            next_step="Name an evaluation's id, a model that was evaluated, or a file of `evaluate --output`.",
+        )
+    children = [workspace.ledger.get(child) for role, child in workspace.ledger.children(record.id)]
+    found = [read_evaluation(child, workspace) for child in children if isinstance(child, Evaluation)]
+    if not found:
+        raise UnknownRef(
+            f"{ref} was not evaluated yet.",
+            why=f"Nothing is on record about checkpoint {record.id[:12]} and an evalset.",
+            next_step=f"trainwright evaluate {ref} --evalset FILE",
+        )
+    return found
+
+
+def _find_checkpoint(run: Run, step: int | None, workspace: Workspace) -> Checkpoint | None:
+    """The run's checkpoint of a step, or the one that it ended with."""
+    if step is None:
+        outcome = outcome_of(run, workspace)
+        record = workspace.ledger.get(outcome.checkpoint) if outcome is not None and outcome.checkpoint else None
+        return record if isinstance(record, Checkpoint) else None
+    for _, child_id in workspace.ledger.children(run.id):
+        child = workspace.ledger.get(child_id)
+        if isinstance(child, Checkpoint) and child.step == step:
+            return child
+    return None
+
+
+def _choose_pair(a: str, firsts: list[Evaluated], b: str, seconds: list[Evaluated]) -> tuple[Evaluated, Evaluated]:
+    """The two that are meant: where a model has several evaluations, the only pair of one set of items asked in one way."""
+    if len(firsts) == 1 and len(seconds) == 1:
+        return firsts[0], seconds[0]
+    fitting = [(first, second) for first in firsts for second in seconds if _way_of(first) == _way_of(second)]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = {
+        name: ", ".join(f"{found.record.id[:12]} ({label_record(found.record)})" for found in evaluations)
+        for name, evaluations in ((a, firsts), (b, seconds))
+    }
+    raise AmbiguousRef(
+        f"{a} and {b} can be compared in {len(fitting)} ways." if fitting else f"No evaluations of {a} and {b} fit.",
+        why="; ".join(f"{name} has {found}" for name, found in listed.items()) + ".",
+        next_step="Name two evaluations by their ids.",
     )
 
 
-def _read_side(state: RunState, workspace: Workspace) -> _Side:
-    plan = state.folder.read_plan()
-    token_set = workspace.ledger.get(plan.token_set)
-    if not isinstance(token_set, TokenSet):
-        raise TypeError(f"plan {plan.id} does not name a token set")
-    dataset, tokenizer = workspace.ledger.get(token_set.dataset), workspace.ledger.get(token_set.tokenizer)
-    if not isinstance(dataset, DatasetVersion) or not isinstance(tokenizer, Tokenizer):
-        raise TypeError(f"token set {token_set.id} does not name a dataset and a tokenizer")
-    metrics_path = state.folder.metrics_path
-    metrics = json.loads(metrics_path.read_bytes())["final_metrics"] if metrics_path.exists() else {}
-    return _Side(state, plan, token_set, dataset, tokenizer, state.folder.read_environment(), metrics)
+def _way_of(evaluated: Evaluated) -> tuple[object, ...]:
+    record = evaluated.record
+    return record.items, record.prompts, tuple(record.metrics.items()), record.settings
 
 
-def _agree(sides: Sequence[_Side], what: Callable[[_Side], str]) -> bool:
-    return all(what(one) == what(other) for one, other in pairwise(sides))
-
-
-def _describe_contestant(side: _Side) -> Contestant:
-    run, path = side.state.run, side.state.folder.events_path
-    return Contestant(
-        run_id=run.id,
-        label=f"{run.name} {run.id[:8]}",
-        status=side.state.status,
-        step=side.state.step,
-        num_steps=side.state.num_steps,
-        events=list(iter_events(path)) if path.exists() else [],
+def _describe(name: str, evaluated: Evaluated) -> Side:
+    record = evaluated.record
+    label = name if not record.id.startswith(name) else f"evaluation {record.id[:12]}"
+    return Side(
+        label=Path(label).name,
+        evaluation=record.id,
+        checkpoint=record.checkpoint,
+        settings={key: value for key, value in record.settings.model_dump().items() if value is not None},
+        aggregates=record.aggregates,
+        statuses=record.statuses,
     )
-
-
-def _compare_documents(documents: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    """The keys whose values are not the same everywhere; a key that one lacks has None there."""
-    keys = dict.fromkeys(key for document in documents for key in document)
-    rows = [Difference(key, [document.get(key) for document in documents]) for key in keys]
-    return [row for row in rows if any(one != other for one, other in pairwise(row.values))]
-
-
-def _compare_metrics(sides: Sequence[_Side], *, same_tokens: bool, same_text: bool) -> list[Metric]:
-    metrics = []
-    for name, unit in METRICS.items():
-        reasons = []
-        if name in PER_TOKEN and not same_tokens:
-            reasons.append("the tokenizers differ")
-        if name in HELD_OUT and not same_text:
-            reasons.append("the held-out texts differ")
-        values = [side.final_metrics.get(name) for side in sides]
-        metrics.append(Metric(name, unit, values, why_not=", and ".join(reasons)))
-    return metrics
-
-
-def _list_notes(*, same_tokens: bool, same_text: bool) -> list[str]:
-    notes = []
-    if not same_tokens:
-        notes.append(
-            "The tokenizers differ: losses, perplexity and accuracy count other tokens; compare bits per byte."
-        )
-    if not same_text:
-        notes.append("The held-out texts differ: no held-out number of one run can be held against the other's.")
-    return notes

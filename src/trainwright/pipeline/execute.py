@@ -8,11 +8,13 @@ from typing import Any
 from trainwright.backends.catalogue import open_backend
 from trainwright.backends.protocol import Model, Trainer
 from trainwright.core.errors import Interrupted, PlanMismatch, TrainwrightError
+from trainwright.core.manifest import Manifest
 from trainwright.core.records import Measure, Outcome, Plan, Run, TokenSet
 from trainwright.core.seeds import derive_seed
 from trainwright.core.state import Position, TrainingState
-from trainwright.evaluate.generation import Decoding, iter_generated
-from trainwright.evaluate.held_out import Likelihood, measure_likelihood
+from trainwright.evaluate.generation import Decoding
+from trainwright.evaluate.held_out import Likelihood, measure_batches, measure_likelihood
+from trainwright.pipeline.asking import Asking, open_asking
 from trainwright.pipeline.drift import keep_environment, read_run_environment
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
@@ -21,11 +23,10 @@ from trainwright.store.checkpoint_writer import CheckpointWriter
 from trainwright.store.run_folder import RunFolder, create_run_folder
 from trainwright.store.shards import TokenReader, open_split
 from trainwright.store.workspace import Workspace
-from trainwright.tokens.protocol import TextTokenizer
-from trainwright.tokens.tokenizer import open_tokenizer
-from trainwright.train.batches import BatchSource
+from trainwright.train.batches import Batches, BatchSource
 from trainwright.train.interruption import StopRequest, listen_for_stop
 from trainwright.train.loop import LoopResult, Surroundings, train
+from trainwright.train.samples import SampleBatches
 from trainwright.train.telling import HeldOut
 from trainwright.watch.events import EventLog, Sink, iter_events
 from trainwright.watch.memory import PeakMemory, current_rss_bytes
@@ -41,7 +42,7 @@ class Trained:
     training_peak: Measure
 
 
-def begin_run(prepared: Prepared, name: str, workspace: Workspace) -> RunFolder:
+def begin_run(prepared: Prepared, name: str, workspace: Workspace, manifest: Manifest | None = None) -> RunFolder:
     """A new run of a plan: its record, its folder, and what the machine looks like."""
     environment = read_run_environment(prepared.plan)
     run = Run(
@@ -51,7 +52,7 @@ def begin_run(prepared: Prepared, name: str, workspace: Workspace) -> RunFolder:
         nonce=uuid.uuid4().hex,
         environment=keep_environment(environment, workspace),
     )
-    folder = create_run_folder(workspace.runs, run, prepared.plan, environment)
+    folder = create_run_folder(workspace.runs, run, prepared.plan, environment, manifest)
     workspace.ledger.put(run)
     return folder
 
@@ -111,34 +112,31 @@ def record_failure(run: Run, error: TrainwrightError, workspace: Workspace) -> N
 
 def measure_split(model: Model, prepared: Prepared, reader: TokenReader, split: str) -> Likelihood:
     """How well `model` predicts a split of the plan's token set."""
-    training = prepared.plan.training
+    training, content = prepared.plan.training, prepared.token_set.splits[split]
+    batch_size = training.batch_size // training.accumulation
+    if training.packing == "samples":  # what is only read counts neither as tokens nor as bytes
+        batches = _open_samples(prepared, reader).iter_all(batch_size)
+        return measure_batches(model, batches, num_bytes=content.num_target_bytes or content.num_bytes)
     end = prepared.tokenizer.special_tokens.end
     return measure_likelihood(
         model,
         reader,
-        num_bytes=prepared.token_set.splits[split].num_bytes,
+        num_bytes=content.num_bytes,
         seq_length=training.max_seq_length,
-        batch_size=training.batch_size // training.accumulation,
+        batch_size=batch_size,
         first_context=0 if end is None else end,
     )
 
 
-def write_samples(model: Model, tokenizer: TextTokenizer, prepared: Prepared, seed: int) -> list[tuple[str, str]]:
+def write_samples(model: Model, asking: Asking, prepared: Prepared, seed: int) -> list[tuple[str, str]]:
     """(prompt, continuation) for each of the plan's fixed prompts."""
     training = prepared.plan.training
-    end = prepared.tokenizer.special_tokens.end
     decoding = Decoding(max_tokens=training.sample_tokens, seed=seed)
     samples = []
     for prompt in training.sample_prompts:
-        ids = list(iter_generated(model, encode_prompt(tokenizer, prepared, prompt), decoding, end))
-        samples.append((prompt, tokenizer.decode(ids)))
+        ids = list(asking.iter_answer(model, asking.encode(prompt), decoding))
+        samples.append((prompt, asking.finish(asking.tokenizer.decode(ids))))
     return samples
-
-
-def encode_prompt(tokenizer: TextTokenizer, prepared: Prepared, prompt: str) -> list[int]:
-    """A prompt as it stands in training: after the end of the document before it."""
-    end = prepared.tokenizer.special_tokens.end
-    return [*([] if end is None else [end]), *tokenizer.encode(prompt)] or [0]
 
 
 def _training_peak(memory: PeakMemory, start: Position, end: Position) -> Measure:
@@ -181,16 +179,9 @@ def _train(
     memory: PeakMemory,
 ) -> LoopResult:
     plan = prepared.plan
-    training = plan.training
-    tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
+    asking = open_asking(prepared, workspace)
     held_out = open_reader(prepared.token_set, "validation", workspace)
-    batches = BatchSource(
-        open_reader(prepared.token_set, "train", workspace),
-        seed=plan.seed,
-        batch_size=training.batch_size,
-        accumulation=training.accumulation,
-        seq_length=training.max_seq_length,
-    )
+    batches = _open_batches(prepared, open_reader(prepared.token_set, "train", workspace))
 
     def validate() -> HeldOut:
         likelihood = measure_split(trainer, prepared, held_out, "validation")
@@ -210,7 +201,7 @@ def _train(
     around = Surroundings(
         events=events,
         validate=validate,
-        write_samples=lambda step: write_samples(trainer, tokenizer, prepared, derive_seed(plan.seed, "sample", step)),
+        write_samples=lambda step: write_samples(trainer, asking, prepared, derive_seed(plan.seed, "sample", step)),
         save=writer.save,
         read_scheduled=read_scheduled,
         should_stop=should_stop,
@@ -218,6 +209,31 @@ def _train(
         peak_flops_per_s=speed.peak_flops_per_s if (speed := prepared.choice and prepared.choice.speed) else None,
     )
     return train(plan, trainer, batches, around, position)
+
+
+def _open_batches(prepared: Prepared, reader: TokenReader) -> Batches:
+    """What the plan learns from, in the order in which it does."""
+    plan = prepared.plan
+    if plan.training.packing == "samples":
+        return _open_samples(prepared, reader)
+    return BatchSource(
+        reader,
+        seed=plan.seed,
+        batch_size=plan.training.batch_size,
+        accumulation=plan.training.accumulation,
+        seq_length=plan.training.max_seq_length,
+    )
+
+
+def _open_samples(prepared: Prepared, reader: TokenReader) -> SampleBatches:
+    plan = prepared.plan
+    return SampleBatches(
+        reader,
+        seed=plan.seed,
+        batch_size=plan.training.batch_size,
+        accumulation=plan.training.accumulation,
+        seq_length=plan.training.max_seq_length,
+    )
 
 
 def open_reader(token_set: TokenSet, split: str, workspace: Workspace) -> TokenReader:

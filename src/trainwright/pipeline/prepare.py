@@ -1,8 +1,8 @@
 """From a manifest to a plan: read the text, cut it into tokens, settle every number. Whatever is already there is reused."""
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from trainwright.backends.catalogue import require_supported
 from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_framework
@@ -21,14 +21,17 @@ from trainwright.core.records import (
     DatasetVersion,
     ModelShape,
     Plan,
-    Record,
     Tokenizer,
     TokenSet,
     TrainingPlan,
 )
 from trainwright.data.dataset import build_dataset, compute_dataset_key, read_documents
 from trainwright.data.sources import locate_source
+from trainwright.data.trace_dataset import iter_traces
 from trainwright.pipeline.journal import Journal, OpenPhase
+from trainwright.pipeline.origin import Origin, require_same_tokenizer
+from trainwright.pipeline.recall import recall, typed
+from trainwright.pipeline.samples import prepare_samples, prepare_traces, read_prompt
 from trainwright.prerequisites import (
     Finding,
     check_device,
@@ -40,15 +43,18 @@ from trainwright.prerequisites import (
     estimate_footprint,
     require_all,
 )
+from trainwright.store.shards import open_split
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.huggingface import import_tokenizer
 from trainwright.tokens.token_set import build_token_set
 from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.tokens.training import train_tokenizer
 from trainwright.train.batches import count_windows
+from trainwright.train.samples import count_rows
 from trainwright.watch.environment import describe_machine
 
-R = TypeVar("R", bound=Record)
+NUM_SAMPLE_PROMPTS = 2
+"""Held-out prompts that a model which learns from traces is asked at each validation, where the manifest names none."""
 
 TOKENS_SEMANTICS = 1
 """Grows when the same text and settings would give another tokenizer or other tokens."""
@@ -72,18 +78,27 @@ def prepare(
     *,
     skip_corpus: bool = False,
     skip_tokenizer: bool = False,
+    origin: Origin | None = None,
 ) -> Prepared:
-    """Prerequisites → data → tokenizer → plan."""
+    """Prerequisites → data → tokenizer → plan. With an `origin`, model and tokenizer are those that it has."""
     with journal.phase("prerequisites") as phase:
-        findings = check_prerequisites(manifest, workspace)
+        findings = check_prerequisites(manifest, workspace, origin)
         require_all(findings)
         phase.detail = f"{len(findings)} checks passed"
     with journal.phase("data") as phase:
-        dataset = prepare_dataset(manifest, workspace, journal, phase, skip=skip_corpus)
+        if manifest.data.traces is None:
+            dataset = prepare_dataset(manifest, workspace, journal, phase, skip=skip_corpus)
+        else:
+            dataset = prepare_traces(manifest, workspace, phase)
     with journal.phase("tokenizer") as phase:
-        tokenizer, token_set = prepare_tokens(manifest, dataset, workspace, phase, skip=skip_tokenizer)
+        if dataset.holds_traces:
+            tokenizer, token_set = prepare_samples(manifest, dataset, workspace, phase, origin)
+        else:
+            tokenizer, token_set = prepare_tokens(
+                manifest, dataset, workspace, phase, skip=skip_tokenizer, origin=origin
+            )
     with journal.phase("plan") as phase:
-        plan, choice = prepare_plan(manifest, token_set, workspace)
+        plan, choice = prepare_plan(manifest, token_set, workspace, origin)
         require_all(check_footprint(plan.model, plan.training, workspace))
         workspace.ledger.put(plan)
         phase.artefacts["plan"] = plan.id
@@ -97,22 +112,22 @@ def prepare(
 
 def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:
     """The records that a stored plan stands on."""
-    token_set = _typed(workspace.ledger.get(plan.token_set), TokenSet)
+    token_set = typed(workspace.ledger.get(plan.token_set), TokenSet)
     return Prepared(
-        _typed(workspace.ledger.get(token_set.dataset), DatasetVersion),
-        _typed(workspace.ledger.get(token_set.tokenizer), Tokenizer),
+        typed(workspace.ledger.get(token_set.dataset), DatasetVersion),
+        typed(workspace.ledger.get(token_set.tokenizer), Tokenizer),
         token_set,
         plan,
         None,
     )
 
 
-def check_prerequisites(manifest: Manifest, workspace: Workspace) -> list[Finding]:
+def check_prerequisites(manifest: Manifest, workspace: Workspace, origin: Origin | None = None) -> list[Finding]:
     """Every row of stage zero for this manifest. The estimate takes the vocabulary as asked for; the plan settles it."""
     framework = choose_framework(manifest.compute.framework)
     device = choose_device(framework, manifest.compute.device)
     vocab_size = 4096 if manifest.tokenizer.vocab_size == "auto" else manifest.tokenizer.vocab_size
-    shape = resolve_shape(manifest, vocab_size)
+    shape = resolve_shape(manifest, vocab_size) if origin is None else origin.shape
     training = resolve_training(manifest.train, num_windows=1, num_steps=1)
     return [
         check_python(),
@@ -142,7 +157,7 @@ def prepare_dataset(
         for note in located.notes:
             journal.screen.announce(note)
         key = compute_dataset_key(located, section)
-        known = _recall(workspace, key, DatasetVersion)
+        known = recall(workspace, key, DatasetVersion)
         if known is not None:
             dataset = known
             phase.reuse()
@@ -164,13 +179,22 @@ def prepare_dataset(
 
 
 def prepare_tokens(
-    manifest: Manifest, dataset: DatasetVersion, workspace: Workspace, phase: OpenPhase, *, skip: bool
+    manifest: Manifest,
+    dataset: DatasetVersion,
+    workspace: Workspace,
+    phase: OpenPhase,
+    *,
+    skip: bool,
+    origin: Origin | None = None,
 ) -> tuple[Tokenizer, TokenSet]:
-    """The tokenizer for this dataset, and the dataset as tokens."""
+    """The tokenizer for this dataset (that of the `origin`, where there is one), and the dataset as tokens."""
     section = manifest.tokenizer
     settings = {"stage": "tokenizer", "semantics": TOKENS_SEMANTICS, "section": section.model_dump()}
     key = digest_json({**settings, "train": dataset.splits["train"].documents})
-    tokenizer = None if section.path else _recall(workspace, key, Tokenizer)
+    if origin is not None:
+        tokenizer: Tokenizer | None = origin.tokenizer
+    else:
+        tokenizer = None if section.path else recall(workspace, key, Tokenizer)
     if tokenizer is None and skip:
         raise TokenizerMissing(
             "There is no tokenizer for this corpus and these settings in the workspace.",
@@ -191,7 +215,7 @@ def prepare_tokens(
     key = digest_json(
         {"stage": "tokens", "semantics": TOKENS_SEMANTICS, "dataset": dataset.id, "tokenizer": tokenizer.id}
     )
-    token_set = _recall(workspace, key, TokenSet)
+    token_set = recall(workspace, key, TokenSet)
     if token_set is None:
         token_set = build_token_set(
             dataset,
@@ -210,11 +234,13 @@ def prepare_tokens(
     return tokenizer, token_set
 
 
-def prepare_plan(manifest: Manifest, token_set: TokenSet, workspace: Workspace) -> tuple[Plan, Choice]:
+def prepare_plan(
+    manifest: Manifest, token_set: TokenSet, workspace: Workspace, origin: Origin | None = None
+) -> tuple[Plan, Choice]:
     """Settle every number. A time budget becomes steps here, from the measured pace."""
     train = manifest.train
-    shape = resolve_shape(manifest, token_set.vocab_size)
-    num_windows = count_windows(token_set.splits["train"].num_tokens, train.max_seq_length)
+    shape = resolve_shape(manifest, token_set.vocab_size) if origin is None else origin.shape
+    num_windows = _count_windows(token_set, "train", train.max_seq_length, workspace)
     is_timed = train.time_budget_s is not None
     draft = resolve_training(train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None))
     choice = choose_compute(
@@ -227,16 +253,42 @@ def prepare_plan(manifest: Manifest, token_set: TokenSet, workspace: Workspace) 
     )
     training = draft
     if is_timed:
-        pace = _pace(choice.speed, token_set, train.batch_size, train.max_seq_length)
+        num_held_out = _count_windows(token_set, "validation", train.max_seq_length, workspace)
+        pace = _pace(choice.speed, num_held_out, train.batch_size)
         training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
     require_supported(choice.compute, training.optimizer)
-    return build_plan(manifest, token_set, shape, training, choice.compute), choice
+    start = None
+    if origin is not None:
+        require_same_tokenizer(origin, token_set)
+        start = origin.as_start()
+    if token_set.rendering is not None:
+        training = training.model_copy(
+            update={"packing": "samples", "sample_prompts": _choose_prompts(manifest, token_set, workspace)}
+        )
+    return build_plan(manifest, token_set, shape, training, choice.compute, start), choice
 
 
-def _pace(speed: Speed | None, token_set: TokenSet, batch_size: int, seq_length: int) -> Pace:
+def _choose_prompts(manifest: Manifest, token_set: TokenSet, workspace: Workspace) -> tuple[str, ...]:
+    """What the model is asked at each validation: the manifest's prompts, else those of the first held-out traces."""
+    if "sample_prompts" in manifest.train.model_fields_set:
+        return manifest.train.sample_prompts
+    dataset = typed(workspace.ledger.get(token_set.dataset), DatasetVersion)
+    prompts = (read_prompt(trace) for trace in iter_traces(dataset, "validation", workspace.objects))
+    return tuple(islice(prompts, NUM_SAMPLE_PROMPTS))
+
+
+def _count_windows(token_set: TokenSet, split: str, seq_length: int, workspace: Workspace) -> int:
+    """Rows of T tokens that an epoch of a split fills: windows of a stream, or packed samples."""
+    content = token_set.splits[split]
+    if token_set.rendering is not None:
+        return count_rows(open_split(content, token_set.dtype, workspace.objects), seq_length)
+    return count_windows(content.num_tokens, seq_length) if split == "train" else -(-content.num_tokens // seq_length)
+
+
+def _pace(speed: Speed | None, num_held_out: int, batch_size: int) -> Pace:
     if speed is None or speed.step_s is None or speed.start_s is None or speed.score_s is None:
         raise ValueError("a time budget is always measured")
-    num_batches = -(-token_set.splits["validation"].num_tokens // (batch_size * seq_length))
+    num_batches = -(-num_held_out // batch_size)
     return Pace(start_s=speed.start_s, step_s=speed.step_s, validation_s=num_batches * speed.score_s)
 
 
@@ -250,7 +302,7 @@ def _newest_dataset_key(section: DataSection) -> str:
 
 
 def _recall_dataset(section: DataSection, workspace: Workspace) -> DatasetVersion:
-    dataset = _recall(workspace, _newest_dataset_key(section), DatasetVersion)
+    dataset = recall(workspace, _newest_dataset_key(section), DatasetVersion)
     if dataset is None:
         raise DatasetMissing(
             f"There is no dataset made from {section.corpus} in the workspace {workspace.root}.",
@@ -258,14 +310,3 @@ def _recall_dataset(section: DataSection, workspace: Workspace) -> DatasetVersio
             next_step="Leave --skip-corpus out once.",
         )
     return dataset
-
-
-def _recall(workspace: Workspace, key: str, record_type: type[R]) -> R | None:
-    record_id = workspace.ledger.recall(key)
-    return None if record_id is None else _typed(workspace.ledger.get(record_id), record_type)
-
-
-def _typed(record: Record, record_type: type[R]) -> R:
-    if not isinstance(record, record_type):
-        raise TypeError(f"{record.id} is a {record.kind}, not a {record_type.__name__}")
-    return record

@@ -8,6 +8,7 @@ from trainwright.core.durable import write_file, write_folder
 from trainwright.core.errors import InvalidValue, OutputExists
 from trainwright.core.records import Checkpoint, Outcome, Report, Run
 from trainwright.data.dataset import read_documents
+from trainwright.data.trace_dataset import iter_documents
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
 from trainwright.pipeline.validate import MODEL_FILE, failed_checks
@@ -160,11 +161,19 @@ def write_output_dir(
         _write_model(prepared, checkpoint_path, target, workspace)
         for path in (folder.metrics_path, folder.report_path, folder.loss_path):
             (target / path.name).write_bytes(path.read_bytes())
-        with (target / "corpus.txt").open("w", encoding="utf-8") as corpus:
-            for split in prepared.dataset.splits:
-                for text in read_documents(prepared.dataset, split, workspace.objects):
-                    corpus.write(text if text.endswith("\n") else text + "\n")
+        if prepared.dataset.holds_traces:
+            with (target / "traces.jsonl").open("wb") as traces:
+                traces.writelines(iter_documents(prepared.dataset, None, workspace.objects))
+        else:
+            _write_corpus(prepared, target / "corpus.txt", workspace)
     return {path.name: str(path.resolve()) for path in sorted(output_dir.iterdir())}
+
+
+def _write_corpus(prepared: Prepared, path: Path, workspace: Workspace) -> None:
+    with path.open("w", encoding="utf-8") as corpus:
+        for split in prepared.dataset.splits:
+            for text in read_documents(prepared.dataset, split, workspace.objects):
+                corpus.write(text if text.endswith("\n") else text + "\n")
 
 
 def list_artefacts(folder: RunFolder, checkpoint_path: Path) -> dict[str, str]:
@@ -199,7 +208,8 @@ def _list_commands(run: Run, prepared: Prepared) -> list[Command]:
         Command(purpose="where it came from, re-hashed", command=f"trainwright lineage {run.id[:12]} --check"),
         Command(
             purpose="the same plan again: the same weights on this class of machine",
-            command=f"trainwright run --corpus {prepared.dataset.source} --retrain …",
+            command=f"trainwright run {'data.traces=' if prepared.dataset.holds_traces else '--corpus '}"
+            f"{prepared.dataset.source} --retrain …",
         ),
     ]
 

@@ -22,6 +22,7 @@ from trainwright.pipeline.publish import (
     write_run_files,
 )
 from trainwright.pipeline.track import read_assignments, write_watch
+from trainwright.pipeline.use import find_origin_of
 from trainwright.pipeline.validate import failed_checks, read_best, validate
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
@@ -66,9 +67,17 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     prepared = prepare(
-        manifest, workspace, journal, skip_corpus=options.skip_corpus, skip_tokenizer=options.skip_tokenizer
+        manifest,
+        workspace,
+        journal,
+        skip_corpus=options.skip_corpus,
+        skip_tokenizer=options.skip_tokenizer,
+        origin=find_origin_of(manifest, workspace),
     )
-    folder = choose_folder(prepared, manifest.name or _name_of(manifest.data.corpus), workspace, journal, options)
+    name = manifest.name or _name_of(manifest.data.traces or manifest.data.corpus)
+    folder = choose_folder(prepared, name, workspace, journal, options, manifest)
+    if folder.read_manifest() != manifest:
+        folder.write_manifest(manifest)
     write_watch(folder, manifest.watch)
     return fulfil(prepared, folder, workspace, journal, sinks, options)
 
@@ -89,7 +98,14 @@ def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: li
     return fulfil(load_prepared(workspace, folder.read_plan()), folder, workspace, journal, sinks, options)
 
 
-def choose_folder(prepared: Prepared, name: str, workspace: Workspace, journal: Journal, options: Options) -> RunFolder:
+def choose_folder(
+    prepared: Prepared,
+    name: str,
+    workspace: Workspace,
+    journal: Journal,
+    options: Options,
+    manifest: Manifest | None = None,
+) -> RunFolder:
     """The run to work in: the one that fulfilled this plan, the newest unfinished one, or a new one."""
     runs = find_runs(workspace, plan_id=prepared.plan.id)
     unfinished = find_unfinished(workspace, prepared.plan.id)
@@ -105,7 +121,7 @@ def choose_folder(prepared: Prepared, name: str, workspace: Workspace, journal: 
         journal.screen.announce(
             f"an unfinished run of this plan is there ({unfinished[0].id[:12]}); --resume would go on with it"
         )
-    folder = begin_run(prepared, name, workspace)
+    folder = begin_run(prepared, name, workspace, manifest)
     write_choice(folder, prepared)
     return folder
 

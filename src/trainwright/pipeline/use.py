@@ -6,18 +6,19 @@ from pathlib import Path
 
 from trainwright.backends.catalogue import open_backend
 from trainwright.core.errors import UnknownRef
+from trainwright.core.manifest import Manifest
 from trainwright.core.records import Checkpoint, Run
 from trainwright.core.seeds import derive_seed
-from trainwright.evaluate.generation import Decoding, iter_generated
-from trainwright.pipeline.execute import encode_prompt
+from trainwright.evaluate.generation import Decoding
+from trainwright.pipeline.asking import open_asking
 from trainwright.pipeline.inspect import outcome_of
+from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.publish import export_huggingface, require_free
 from trainwright.pipeline.validate import read_best
-from trainwright.store.checkpoints import list_checkpoints, read_weights
+from trainwright.store.checkpoints import list_checkpoints, read_checkpoint, read_weights
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.tokens.tokenizer import open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,33 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
     return _at_step(run, content.position.step, workspace)
 
 
+def find_origin_of(manifest: Manifest, workspace: Workspace) -> Origin | None:
+    """What `train.start` names, its files verified; None where nothing is named.
+
+    Raises as `find_model` does, and CheckpointDamaged.
+    """
+    if manifest.train.start is None:
+        return None
+    model = find_model(manifest.train.start, workspace)
+    return Origin(read_checkpoint(model.path).record, model.prepared.plan.model, model.prepared.tokenizer)
+
+
 def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Workspace) -> Iterator[str]:
-    """The text that follows `prompt`, in pieces, as it is written."""
+    """The text that follows `prompt` (the answer, where the model learnt to answer), in pieces, as it is written."""
     prepared = model.prepared
     compute = prepared.plan.compute.for_writing()
     opened = open_backend(compute.framework).open_model(prepared.plan.model, read_weights(model.path), compute)
-    tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
-    stream = tokenizer.stream_decoder()
-    end = prepared.tokenizer.special_tokens.end
-    for token in iter_generated(opened, encode_prompt(tokenizer, prepared, prompt), decoding, end):
-        yield stream.feed(token)
-    yield stream.finish()
+    asking = open_asking(prepared, workspace)
+    stream = asking.tokenizer.stream_decoder()
+    said = ""
+    for token in asking.iter_answer(opened, asking.encode(prompt), decoding):
+        said += (piece := stream.feed(token))
+        if not asking.end_text:
+            yield piece
+    if asking.end_text:  # it may be cut off at a text that comes piece by piece, so nothing is shown before
+        yield asking.finish(said + stream.finish())
+    else:
+        yield stream.finish()
 
 
 def export(model: TrainedModel, output_dir: Path, workspace: Workspace, *, overwrite: bool) -> list[Path]:

@@ -8,17 +8,18 @@ from trainwright.core.errors import NoGoodCheckpoint
 from trainwright.core.records import Check, Checkpoint, Measure, Report, Sample
 from trainwright.core.seeds import derive_seed
 from trainwright.data.dataset import read_documents
+from trainwright.data.trace_dataset import iter_traces
 from trainwright.evaluate.checks import check_budgets, check_likelihood
 from trainwright.evaluate.held_out import Likelihood
 from trainwright.evaluate.inference import InferenceCost, measure_inference
-from trainwright.pipeline.execute import Trained, encode_prompt, measure_split, open_reader, write_samples
+from trainwright.pipeline.asking import Asking, open_asking
+from trainwright.pipeline.execute import Trained, measure_split, open_reader, write_samples
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.samples import read_prompt
 from trainwright.store.checkpoints import CheckpointContent, list_checkpoints, read_checkpoint
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.tokens.protocol import TextTokenizer
-from trainwright.tokens.tokenizer import open_tokenizer
 
 NUM_PROMPTS = 100
 PROMPT_TOKENS = 16
@@ -33,12 +34,12 @@ def validate(
     with journal.phase("validation") as phase:
         path, content = read_best(trained.folder, trained.position.best_step)
         model = open_backend(plan.compute.framework).open_model(plan.model, content.state.weights, plan.compute.plain())
-        tokenizer = open_tokenizer(prepared.tokenizer, workspace.objects)
+        asking = open_asking(prepared, workspace)
         likelihood = measure_split(
             model, prepared, open_reader(prepared.token_set, "validation", workspace), "validation"
         )
-        samples = write_samples(model, tokenizer, prepared, derive_seed(plan.seed, "report"))
-        cost = measure_inference(path, plan.model, plan.compute, list(_iter_prompts(prepared, tokenizer, workspace)))
+        samples = write_samples(model, asking, prepared, derive_seed(plan.seed, "report"))
+        cost = measure_inference(path, plan.model, plan.compute, list(_iter_prompts(prepared, asking, workspace)))
         checks = (
             *check_likelihood(likelihood, plan.model),
             *check_budgets(plan.budgets, cost, (path / MODEL_FILE).stat().st_size, trained.training_peak),
@@ -110,9 +111,12 @@ def _finite(value: float, unit: str) -> Measure:
     return Measure(value=value, unit=unit)
 
 
-def _iter_prompts(prepared: Prepared, tokenizer: TextTokenizer, workspace: Workspace) -> Iterator[list[int]]:
+def _iter_prompts(prepared: Prepared, asking: Asking, workspace: Workspace) -> Iterator[list[int]]:
     """100 prompts: the beginnings of held-out documents, or, where they are fewer, of evenly spaced places in them."""
-    texts = list(read_documents(prepared.dataset, "validation", workspace.objects))
+    if prepared.dataset.holds_traces:
+        texts = [read_prompt(trace) for trace in iter_traces(prepared.dataset, "validation", workspace.objects)]
+    else:
+        texts = list(read_documents(prepared.dataset, "validation", workspace.objects))
     num_each = -(-NUM_PROMPTS // len(texts))
     count = 0
     for text in texts:
@@ -120,5 +124,5 @@ def _iter_prompts(prepared: Prepared, tokenizer: TextTokenizer, workspace: Works
             if count == NUM_PROMPTS:
                 return
             piece = text[part * len(text) // num_each :][: PROMPT_TOKENS * 16]
-            yield encode_prompt(tokenizer, prepared, piece)[:PROMPT_TOKENS]
+            yield asking.encode(piece)[:PROMPT_TOKENS]
             count += 1

@@ -10,6 +10,7 @@ from trainwright.core.errors import (
     InternalError,
     ObjectDamaged,
     ObjectMissing,
+    TraceForgotten,
     TrainwrightError,
     UnknownRef,
 )
@@ -17,6 +18,8 @@ from trainwright.core.records import (
     Checkpoint,
     DatasetVersion,
     Drift,
+    Evaluation,
+    Forgotten,
     Outcome,
     Plan,
     Record,
@@ -71,7 +74,7 @@ class Finding:
     record_id: str
     kind: str
     name: str
-    problem: Literal["missing", "damaged"]
+    problem: Literal["missing", "damaged", "forgotten"]
     why: str
 
 
@@ -164,7 +167,10 @@ def label_record(record: Record) -> str:
     """A few words that tell a person which record this is."""
     match record:
         case DatasetVersion():
-            return f"{record.source}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+            what = f"{record.name}@{record.version}" if record.holds_traces else record.source
+            return f"{what}, {sum(split.num_documents for split in record.splits.values()):,} documents"
+        case Forgotten():
+            return f"trace {record.trace[:NUM_ID_DIGITS]} forgotten, {record.at[:10]}"
         case Tokenizer():
             return f"{record.algorithm}, {record.vocab_size:,} pieces"
         case TokenSet():
@@ -181,8 +187,8 @@ def label_record(record: Record) -> str:
             bits = record.metrics.get("bits_per_byte")
             measured = f", {bits.value:.4f} bits per byte" if bits is not None and bits.value is not None else ""
             return f"on {record.split}{measured}"
-        case Drift():
-            return f"at step {record.step:,}: {', '.join(change.name for change in record.changes)} changed"
+        case Evaluation():
+            return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case Outcome():
             return record.status
         case Verdict():
@@ -213,6 +219,8 @@ def check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
     for name, digest in iter_objects(record):
         try:
             objects.require_intact(digest)
+        except TraceForgotten as error:
+            yield Finding(record.id, record.kind, name, "forgotten", f"{error.message} {error.why}")
         except (ObjectMissing, ObjectDamaged) as error:
             problem: Literal["missing", "damaged"] = "missing" if isinstance(error, ObjectMissing) else "damaged"
             yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
@@ -224,6 +232,8 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
         case DatasetVersion():
             for split, content in record.splits.items():
                 yield f"documents of {split}", content.documents
+            if record.records is not None:
+                yield "records", record.records
         case Tokenizer():
             yield from record.files.items()
         case TokenSet():
@@ -231,8 +241,14 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 for number, shard in enumerate(tokens.shards, start=1):
                     yield f"shard {number} of {split}", shard.digest
                 yield f"boundaries of {split}", tokens.boundaries
+                if tokens.targets is not None:
+                    yield f"targets of {split}", tokens.targets
         case Run() | Verdict():
             yield "environment", record.environment
+        case Evaluation():
+            yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
+            if record.predictions is not None:
+                yield "predictions", record.predictions
         case _:
             return
 

@@ -10,12 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from trainwright.core.durable import write_chunks
+from trainwright.core.durable import write_chunks, write_file
 from trainwright.core.errors import (
     ChecksumMismatch,
     ObjectDamaged,
     ObjectMissing,
     SourceNotFound,
+    TraceForgotten,
     translate_write_errors,
 )
 from trainwright.core.hashing import digest_bytes, digest_file
@@ -31,7 +32,8 @@ class ObjectStore(Protocol):
 
     An object is named by the SHA-256 of its bytes and never changes. Once `put` or `put_file` has returned, the bytes
     survive a killed process. Nothing is handed out before its digest was verified; bytes that fail are set aside: kept
-    for inspection, but never found again. Putting the right bytes heals the store.
+    for inspection, but never found again. Putting the right bytes heals the store. Bytes that were erased are gone for
+    good: whoever asks for them, or puts them again, is told why.
     """
 
     def put(self, data: bytes) -> str:
@@ -61,9 +63,19 @@ class ObjectStore(Protocol):
     def iterate(self) -> Iterator[str]:
         """The digests of all objects, in ascending order; those set aside are not among them."""
 
+    def erase(self, digest: str, why: str) -> None:
+        """Delete the bytes and everything that was set aside of them; keep the digest, and why.
+
+        From then on `get`, `open_local`, `require_intact`, `put` and `put_file` raise TraceForgotten for it. Erasing
+        again, or what was never here, changes no more than that. Raises DiskFull, NotWritable.
+        """
+
 
 class FolderObjects:
-    """Objects as read-only files `ab/cdef…` below `root`; damaged ones are moved to `root/damaged/`."""
+    """Objects as read-only files `ab/cdef…` below `root`.
+
+    Damaged ones are moved to `root/damaged/`; of an erased one, `root/erased/` holds the reason under its digest.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -72,6 +84,7 @@ class FolderObjects:
     def put(self, data: bytes) -> str:
         """Keep `data`; see `ObjectStore.put`."""
         digest = digest_bytes(data)
+        self._require_not_erased(digest)
         if not self._holds_intact(digest):
             write_chunks(self._path(digest), [data], mode=_READ_ONLY)
         return digest
@@ -79,6 +92,7 @@ class FolderObjects:
     def put_file(self, path: Path) -> str:
         """Keep a copy of a file; see `ObjectStore.put_file`."""
         digest = _digest_source(path)
+        self._require_not_erased(digest)
         if not self._holds_intact(digest):
             write_chunks(self._path(digest), _iter_verified(path, digest), mode=_READ_ONLY)
         return digest
@@ -96,7 +110,8 @@ class FolderObjects:
 
     def has(self, digest: str) -> bool:
         """Whether the file is there."""
-        return _DIGEST.fullmatch(digest) is not None and self._path(digest).is_file()
+        is_digest = _DIGEST.fullmatch(digest) is not None
+        return is_digest and self._path(digest).is_file() and not self._reason_path(digest).exists()
 
     def open_local(self, digest: str) -> Path:
         """The object's own file, verified; see `ObjectStore.open_local`."""
@@ -122,10 +137,28 @@ class FolderObjects:
                 if _DIGEST.fullmatch(folder.name + name):
                     yield folder.name + name
 
+    def erase(self, digest: str, why: str) -> None:
+        """Delete the file; see `ObjectStore.erase`. The reason is durable first: killed in between, nothing is readable."""
+        write_file(self._reason_path(digest), why.encode("utf-8"))
+        path = self._path(digest)
+        with translate_write_errors(path):
+            for left in (path, self.root / "damaged" / digest, *path.parent.glob(f".{path.name}.*.tmp")):
+                left.unlink(missing_ok=True)
+        self._verified.pop(digest, None)
+
     def _path(self, digest: str) -> Path:
         return self.root / digest[:2] / digest[2:]
 
+    def _reason_path(self, digest: str) -> Path:
+        return self.root / "erased" / digest
+
+    def _require_not_erased(self, digest: str) -> None:
+        with suppress(FileNotFoundError):
+            raise _erased(digest, self._reason_path(digest).read_text(encoding="utf-8"))
+
     def _require(self, digest: str) -> Path:
+        if _DIGEST.fullmatch(digest) is not None:
+            self._require_not_erased(digest)
         if not self.has(digest):
             raise _missing(digest)
         return self._path(digest)
@@ -156,17 +189,20 @@ class MemoryObjects:
     def __init__(self) -> None:
         self._data: dict[str, bytes] = {}
         self._damaged: dict[str, bytes] = {}
+        self._erased: dict[str, str] = {}
         self._folder: Path | None = None
 
     def put(self, data: bytes) -> str:
         """Keep `data`; see `ObjectStore.put`."""
         digest = digest_bytes(data)
+        self._require_not_erased(digest)
         self._data[digest] = bytes(data)
         return digest
 
     def put_file(self, path: Path) -> str:
         """Keep the file's bytes; see `ObjectStore.put_file`."""
         digest = _digest_source(path)
+        self._require_not_erased(digest)
         self._data[digest] = b"".join(_iter_verified(path, digest))
         return digest
 
@@ -191,6 +227,7 @@ class MemoryObjects:
 
     def require_intact(self, digest: str) -> None:
         """Hash the bytes now; see `ObjectStore.require_intact`."""
+        self._require_not_erased(digest)
         if digest not in self._data:
             raise _missing(digest)
         if digest_bytes(self._data[digest]) != digest:
@@ -200,6 +237,18 @@ class MemoryObjects:
     def iterate(self) -> Iterator[str]:
         """Digests in ascending order."""
         yield from sorted(self._data)
+
+    def erase(self, digest: str, why: str) -> None:
+        """Let go of the bytes; see `ObjectStore.erase`."""
+        self._erased[digest] = why
+        self._data.pop(digest, None)
+        self._damaged.pop(digest, None)
+        if self._folder is not None:
+            (self._folder / digest).unlink(missing_ok=True)
+
+    def _require_not_erased(self, digest: str) -> None:
+        if digest in self._erased:
+            raise _erased(digest, self._erased[digest])
 
     def _temporary_folder(self) -> Path:
         if self._folder is None:
@@ -246,6 +295,14 @@ def _missing(digest: str) -> ObjectMissing:
         f"There is no object {digest[:12]} in the store.",
         why=f"Nothing with the digest {digest} was ever put there, or it was deleted or set aside as damaged.",
         next_step="Run the stage that makes it again, or restore the workspace's objects from a copy.",
+    )
+
+
+def _erased(digest: str, why: str) -> TraceForgotten:
+    return TraceForgotten(
+        f"The object {digest[:12]} was erased.",
+        why=why,
+        next_step="Build the dataset version anew without the trace: trainwright data build NAME@NEXT --from NAME@VERSION",
     )
 
 

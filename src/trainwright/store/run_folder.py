@@ -2,6 +2,7 @@
 
 <name>-<first 12 of the run id>/
   run.json plan.json environment.json   written once, whole, before the first step
+  manifest.json                         what a person asked for, and what comes after this run
   attempts.jsonl                        one line for each process that worked on the run
   events.jsonl                          what the run said (watch/ writes and reads it)
   checkpoints/                          see checkpoints.py
@@ -21,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainwright.core.durable import write_folder
+from trainwright.core.durable import write_file, write_folder
 from trainwright.core.errors import (
     InternalError,
     InvalidValue,
@@ -32,6 +33,7 @@ from trainwright.core.errors import (
     translate_write_errors,
 )
 from trainwright.core.hashing import canonical_json, digest_json
+from trainwright.core.manifest import Manifest
 from trainwright.core.records import Plan, Record, Run, parse_record
 
 NUM_ID_DIGITS = 12
@@ -48,6 +50,7 @@ class RunFolder:
         self.run_path = path / "run.json"
         self.plan_path = path / "plan.json"
         self.environment_path = path / "environment.json"
+        self.manifest_path = path / "manifest.json"
         self.events_path = path / "events.jsonl"
         self.attempts_path = path / "attempts.jsonl"
         self.checkpoints_path = path / "checkpoints"
@@ -84,6 +87,22 @@ class RunFolder:
         if digest_json(document) != run.environment:
             raise self._damaged(self.environment_path, f"Its digest is not {run.environment[:12]}.")
         return document
+
+    def read_manifest(self) -> Manifest | None:
+        """The manifest that the run was asked for with, and what is to come after it; None where nobody kept it.
+
+        Raises RunDamaged.
+        """
+        if not self.manifest_path.exists():
+            return None
+        try:
+            return Manifest.model_validate(self._read_json(self.manifest_path))
+        except ValidationError as error:
+            raise self._damaged(self.manifest_path, " ".join(str(error).split())[:300]) from error
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Keep the manifest that last asked for this run. Raises DiskFull, NotWritable."""
+        write_file(self.manifest_path, _render_json(manifest.model_dump(mode="json", exclude_unset=True)))
 
     def append_attempt(self, document: dict[str, Any]) -> None:
         """Add one line, durably. Raises DiskFull, NotWritable, and ValueError for what JSON cannot hold."""
@@ -185,6 +204,11 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
+def _render_json(document: dict[str, Any]) -> bytes:
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
 def name_run_folder(run: Run) -> str:
     """`<name>-<first 12 of the id>`. Raises InvalidValue for a name that is not safe in a path."""
     if _NAME.fullmatch(run.name) is None:
@@ -196,8 +220,10 @@ def name_run_folder(run: Run) -> str:
     return f"{run.name}-{run.id[:NUM_ID_DIGITS]}"
 
 
-def create_run_folder(runs: Path, run: Run, plan: Plan, environment: dict[str, Any]) -> RunFolder:
-    """Make the folder of a new run below `runs`, whole: either all three files are there, or no folder.
+def create_run_folder(
+    runs: Path, run: Run, plan: Plan, environment: dict[str, Any], manifest: Manifest | None = None
+) -> RunFolder:
+    """Make the folder of a new run below `runs`, whole: either all its first files are there, or no folder.
 
     `plan` and `environment` must be those that `run` names: anything else is a fault of the caller's (ValueError).
     Raises InvalidValue (name), OutputExists, DiskFull, NotWritable.
@@ -216,9 +242,10 @@ def create_run_folder(runs: Path, run: Run, plan: Plan, environment: dict[str, A
         folder.plan_path: plan.model_dump(mode="json"),
         folder.environment_path: environment,
     }
+    if manifest is not None:
+        documents[folder.manifest_path] = manifest.model_dump(mode="json", exclude_unset=True)
     with write_folder(folder.path) as temporary:
         for path, document in documents.items():
-            text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-            (temporary / path.name).write_text(text + "\n", encoding="utf-8")
+            (temporary / path.name).write_bytes(_render_json(document))
         (temporary / folder.checkpoints_path.name).mkdir()
     return folder

@@ -87,11 +87,54 @@ class ShardWriter:
         self._shards.append(Shard(digest=self._objects.put(data), num_tokens=num_bytes // self._stored.itemsize))
 
 
+class SampleWriter:
+    """Shards of samples, and beside them which tokens are to be learnt."""
+
+    def __init__(self, objects: ObjectStore, dtype: TokenType, max_tokens: int = 2**26) -> None:
+        self._objects = objects
+        self._shards = ShardWriter(objects, dtype, max_tokens)
+        self._targets = bytearray()
+
+    @property
+    def num_samples(self) -> int:
+        """Samples appended so far."""
+        return self._shards.num_documents
+
+    def append(self, ids: NDArray[Any], targets: NDArray[np.uint8]) -> None:
+        """Add one sample: its ids, and for each 1 (to be learnt) or 0. Raises as `ShardWriter.append` does."""
+        if targets.shape != ids.shape or (targets.size and int(targets.max()) > 1):
+            raise ValueError("targets are one 0 or 1 for each id")
+        self._shards.append(ids)
+        self._targets += targets.astype(np.uint8).tobytes()
+
+    def close(self, *, num_bytes: int, num_target_bytes: int, num_dropped: int, num_truncated: int) -> TokenSplit:
+        """Store what is left, and describe the split."""
+        shards, boundaries = self._shards.close()
+        return TokenSplit(
+            shards=shards,
+            boundaries=boundaries,
+            num_tokens=self._shards.num_tokens,
+            num_documents=self._shards.num_documents,
+            num_bytes=num_bytes,
+            targets=self._objects.put(bytes(self._targets)),
+            num_targets=self._targets.count(1),
+            num_target_bytes=num_target_bytes,
+            num_dropped=num_dropped,
+            num_truncated=num_truncated,
+        )
+
+
 class TokenReader:
     """The ids of one split, memory-mapped: `read` costs what it returns, however long the split is."""
 
-    def __init__(self, shards: list[NDArray[Any]], boundaries: NDArray[np.uint64]) -> None:
+    def __init__(
+        self,
+        shards: list[NDArray[Any]],
+        boundaries: NDArray[np.uint64],
+        targets: NDArray[np.uint8] | None = None,
+    ) -> None:
         self._shards = shards
+        self._targets = targets
         self._ends = list(accumulate(shard.size for shard in shards))
         self.num_tokens: int = self._ends[-1] if self._ends else 0
         self.boundaries = boundaries
@@ -104,8 +147,7 @@ class TokenReader:
 
     def read(self, start: int, stop: int) -> NDArray[np.int32]:
         """A fresh array of the ids in [start, stop), int32. Raises IndexError outside 0 ≤ start ≤ stop ≤ num_tokens."""
-        if not 0 <= start <= stop <= self.num_tokens:
-            raise IndexError(f"[{start}, {stop}) is not within the split's {self.num_tokens} tokens")
+        self._require_within(start, stop)
         ids = np.empty(stop - start, dtype=np.int32)
         position = start
         shard_index = bisect_right(self._ends, start)
@@ -118,6 +160,24 @@ class TokenReader:
             position, shard_index = end, shard_index + 1
         return ids
 
+    def read_targets(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Whether each token in [start, stop) is to be learnt: all are, where the split says nothing. Raises IndexError."""
+        self._require_within(start, stop)
+        if self._targets is None:
+            return np.ones(stop - start, dtype=np.bool_)
+        return self._targets[start:stop].astype(np.bool_)
+
+    def read_sample(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Ids and targets of one document, by its number from 0. Raises IndexError."""
+        if not 0 <= number < self.num_documents:
+            raise IndexError(f"there is no sample {number}; there are {self.num_documents}")
+        start, stop = int(self.boundaries[number]), int(self.boundaries[number + 1])
+        return self.read(start, stop), self.read_targets(start, stop)
+
+    def _require_within(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.num_tokens:
+            raise IndexError(f"[{start}, {stop}) is not within the split's {self.num_tokens} tokens")
+
 
 def open_split(split: TokenSplit, dtype: TokenType, objects: ObjectStore) -> TokenReader:
     """Map a split's shards. Every object is verified before it is mapped.
@@ -126,7 +186,7 @@ def open_split(split: TokenSplit, dtype: TokenType, objects: ObjectStore) -> Tok
     """
     shards = [_map_shard(shard, dtype, objects) for shard in split.shards]
     boundaries = np.frombuffer(objects.get(split.boundaries), dtype=_BOUNDARY).astype(np.uint64)
-    reader = TokenReader(shards, boundaries)
+    reader = TokenReader(shards, boundaries, None if split.targets is None else _map_targets(split, objects))
     consistent = (
         reader.num_tokens == split.num_tokens
         and len(boundaries) == split.num_documents + 1
@@ -149,6 +209,19 @@ def _map_shard(shard: Shard, dtype: TokenType, objects: ObjectStore) -> NDArray[
             next_step="Build the token set again.",
         )
     return np.memmap(path, dtype=stored, mode="r")
+
+
+def _map_targets(split: TokenSplit, objects: ObjectStore) -> NDArray[np.uint8]:
+    targets = np.frombuffer(b"", dtype=np.uint8)
+    if split.targets is not None and split.num_tokens:
+        targets = np.memmap(objects.open_local(split.targets), dtype=np.uint8, mode="r")
+    if targets.size != split.num_tokens or int(np.count_nonzero(targets)) != split.num_targets:
+        raise InternalError(
+            "A token split does not match its record: its targets are other ones.",
+            why=f"The record says {split.num_targets} of {split.num_tokens} tokens.",
+            next_step="Build the token set again.",
+        )
+    return targets
 
 
 def _inconsistent(found: str, split: TokenSplit) -> InternalError:

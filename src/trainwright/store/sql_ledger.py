@@ -1,23 +1,17 @@
 """The ledger in a database, through SQLAlchemy: SQLite by default, and nothing here that only SQLite understands
-apart from how it is opened.
-
-SQLite runs in write-ahead mode: readers never wait, writers wait for each other (up to 30 s), and a power cut loses at
-most the last moments, never the database.
+(how a database is opened is in `database.py`).
 """
 
-import sqlite3
-import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from trainwright.core.errors import DiskFull, LedgerUnavailable, NotWritable, PrerequisiteError, TrainwrightTooOld
+from trainwright.core.errors import TrainwrightTooOld
 from trainwright.core.records import Record
+from trainwright.store.database import build_engine, insert_or_ignore, translate_database_errors
 from trainwright.store.ledger import (
     Entry,
     Memo,
@@ -37,7 +31,7 @@ from trainwright.store.ledger import (
 SCHEMA_VERSION = 2
 """2: `filed`. Version 1 gains the table when it is opened."""
 
-BUSY_TIMEOUT_S = 30.0
+_WHEN_DAMAGED = "Make it again from ledger.jsonl: trainwright store reindex"
 
 _metadata = sa.MetaData()
 _id = sa.String(64)
@@ -99,7 +93,7 @@ class SqlLedger:
         Raises LedgerUnavailable, NotWritable, DiskFull, and TrainwrightTooOld where a newer one made the tables.
         """
         self._place = sa.make_url(url).render_as_string(hide_password=True)
-        self._engine = _build_engine(url)
+        self._engine = build_engine(url)
         weakref.finalize(self, self._engine.dispose)
         with self._translated_errors():
             self._prepare()
@@ -177,7 +171,7 @@ class SqlLedger:
         with self._writing() as connection:
             _require_record(connection, to)
             if expected is None:
-                swapped = _insert_or_ignore(connection, _refs, {"name": name, "record_id": to})
+                swapped = insert_or_ignore(connection, _refs, {"name": name, "record_id": to})
             else:
                 is_there = sa.and_(_refs.c.name == name, _refs.c.record_id == expected)
                 swapped = connection.execute(sa.update(_refs).where(is_there).values(record_id=to)).rowcount == 1
@@ -273,7 +267,7 @@ class SqlLedger:
         if version is None or version < SCHEMA_VERSION:
             with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
                 _metadata.create_all(connection)
-                _insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
+                insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
         version = self._read_version()
         if version is not None and version > SCHEMA_VERSION:
             raise TrainwrightTooOld(
@@ -306,50 +300,8 @@ class SqlLedger:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        try:
+        with translate_database_errors("ledger", self._place, _WHEN_DAMAGED):
             yield
-        except sa.exc.DBAPIError as error:
-            raise _translate(error, self._place) from error
-
-
-def _build_engine(url: str) -> sa.Engine:
-    if sa.make_url(url).get_backend_name() != "sqlite":
-        return sa.create_engine(url)
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-    sa.event.listen(engine, "connect", _set_up_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not guessed from the statement
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while not _switch_to_write_ahead(connection) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _switch_to_write_ahead(connection: Any) -> bool:
-    """False where another process is just opening the database: SQLite does not wait for *this* lock by itself."""
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname.startswith("SQLITE_BUSY"):
-            return False
-        raise
-    return True
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer takes its lock at the beginning, where SQLite waits for it; a reader turning writer would fail at once.
-    is_writing = connection.get_execution_options().get("is_writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
-
-
-def _insert_or_ignore(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
-    """Insert a row unless its key is there; whether it was inserted."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    return connection.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount == 1
 
 
 def _insert_entry(connection: sa.Connection, entry: Entry) -> None:
@@ -359,7 +311,7 @@ def _insert_entry(connection: sa.Connection, entry: Entry) -> None:
         case RefMove():
             values = {column: getattr(entry, column) for column in ("name", "from_id", "to_id", "at", "who", "why")}
             connection.execute(sa.insert(_ref_moves).values(values))
-            if not _insert_or_ignore(connection, _refs, {"name": entry.name, "record_id": entry.to_id}):
+            if not insert_or_ignore(connection, _refs, {"name": entry.name, "record_id": entry.to_id}):
                 connection.execute(sa.update(_refs).where(_refs.c.name == entry.name).values(record_id=entry.to_id))
         case Memo():
             _note(connection, entry)
@@ -368,37 +320,16 @@ def _insert_entry(connection: sa.Connection, entry: Entry) -> None:
 def _insert_record(connection: sa.Connection, stored: StoredRecord) -> None:
     record = stored.record
     row = {"id": record.id, "kind": record.kind, "document": render_document(record), "added_at": stored.added_at}
-    _insert_or_ignore(connection, _records, row)
+    insert_or_ignore(connection, _records, row)
     for role, parent in record.parents().items():
-        _insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
+        insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
 
 
 def _note(connection: sa.Connection, memo: Memo) -> None:
-    if not _insert_or_ignore(connection, _recalls, {"key": memo.key, "record_id": memo.record_id}):
+    if not insert_or_ignore(connection, _recalls, {"key": memo.key, "record_id": memo.record_id}):
         connection.execute(sa.update(_recalls).where(_recalls.c.key == memo.key).values(record_id=memo.record_id))
 
 
 def _require_record(connection: sa.Connection, record_id: str) -> None:
     if connection.scalar(sa.select(_records.c.seq).where(_records.c.id == record_id)) is None:
         raise unknown_record(record_id)
-
-
-def _translate(error: sa.exc.DBAPIError, place: str) -> PrerequisiteError:
-    code = getattr(error.orig, "sqlite_errorname", "")
-    said = " ".join(str(error.orig).split())
-    if code.startswith("SQLITE_FULL"):
-        return DiskFull(
-            f"No room to write the ledger {place}.", why=f"SQLite said: {said}.", next_step="Free some space."
-        )
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return NotWritable(
-            f"The ledger {place} cannot be opened for writing.",
-            why=f"SQLite said: {said}.",
-            next_step="Choose a workspace that you may write to with --workspace.",
-        )
-    remedy = "Check that the database is reachable; then run it again."
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        remedy = "Find the process that holds the workspace and let it finish; then run it again."
-    elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        remedy = "Make it again from ledger.jsonl: trainwright store reindex"
-    return LedgerUnavailable(f"The ledger {place} cannot be used.", why=f"The database said: {said}.", next_step=remedy)

@@ -3,13 +3,16 @@
 objects/       content-addressed bytes        runs/          one folder per run
 ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
 downloads/     fetched sources, kept          measurements/  what was measured on this machine, a file per question
+traces.sqlite  traces and conversations, made when they are first asked for
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +23,7 @@ from trainwright.core.hashing import canonical_json, digest_json
 from trainwright.store.ledger import Ledger
 from trainwright.store.objects import FolderObjects, ObjectStore
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
+from trainwright.store.traces import TraceStore
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -34,6 +38,17 @@ class Workspace:
     runs: Path
     downloads: Path
     measurements: Path
+    traces_url: str | None = None
+    """Where the trace store is, as a SQLAlchemy URL; None: `traces.sqlite` in the workspace."""
+
+    @cached_property
+    def traces(self) -> TraceStore:
+        """The trace store, opened (and made) when it is first asked for. Raises as `open_workspace`, and PackageMissing."""
+        from trainwright.store.sql_traces import SqlTraces
+
+        if self.traces_url is not None:
+            return SqlTraces(self.traces_url)
+        return SqlTraces.open_file(self.root / "traces.sqlite")
 
     def __enter__(self) -> Self:
         return self
@@ -44,8 +59,10 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Let go of the ledger's connections."""
+        """Let go of the connections of the ledger and the trace store."""
         self.ledger.close()
+        if "traces" in self.__dict__:
+            self.traces.close()
 
     def find_run_folder(self, run_id: str) -> RunFolder:
         """The folder of the run with that full id. Raises UnknownRef, RunDamaged."""
@@ -101,6 +118,7 @@ class Workspace:
 def open_workspace(root: Path) -> Workspace:
     """Open the workspace at `root`, making what is not there yet. Any number of processes may do so at once.
 
+    The environment's TRAINWRIGHT_TRACES_URL puts the trace store elsewhere, for example into PostgreSQL.
     Raises NotWritable, DiskFull, LedgerUnavailable, TrainwrightTooOld.
     """
     from trainwright.store.filed_ledger import FiledLedger  # SQLAlchemy takes a while to load; `--help` should not wait
@@ -116,6 +134,7 @@ def open_workspace(root: Path) -> Workspace:
         runs=folders["runs"],
         downloads=folders["downloads"],
         measurements=folders["measurements"],
+        traces_url=os.environ.get("TRAINWRIGHT_TRACES_URL") or None,
     )
 
 

@@ -1,7 +1,8 @@
 """Tokenizers that were made elsewhere: a Hugging Face tokenizer folder, read through the `tokenizers` library."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from trainwright.core.errors import TokenizerUnreadable
 from trainwright.core.records import SpecialTokens, Tokenizer
 from trainwright.store.objects import ObjectStore
-from trainwright.tokens.protocol import StreamDecoder, require_encodable, require_known
+from trainwright.tokens.marked_text import MarkedText
+from trainwright.tokens.protocol import Span, StreamDecoder, require_encodable, require_known
 
 _CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json")
+_TEMPLATE_FILE = "chat_template.jinja"
 _ROLES = {"begin": "bos_token", "end": "eos_token", "pad": "pad_token", "unknown": "unk_token"}
 # The chat formats in use mark turns with one of these pairs; the names are part of the formats.
 _TURN_MARKERS = (
@@ -34,6 +37,8 @@ def import_tokenizer(folder: Path, objects: ObjectStore) -> Tokenizer:
     configs = {name: _read_file(folder, name) for name in _CONFIG_FILES if (folder / name).is_file()}
     opened = HuggingFaceTokenizer(data, SpecialTokens(pad=None, unknown=None, begin=None, end=None))
     documents = [_parse_mapping(folder / name, content) for name, content in configs.items()]
+    if (folder / _TEMPLATE_FILE).is_file():
+        configs[_TEMPLATE_FILE] = _read_file(folder, _TEMPLATE_FILE)
     names = {role: _find_name(documents, key) for role, key in _ROLES.items()}
     ids = {role: _require_id(opened, folder, _ROLES[role], name) for role, name in names.items()}
     turn_start, turn_end = _find_turn_markers(opened)
@@ -45,6 +50,22 @@ def import_tokenizer(folder: Path, objects: ObjectStore) -> Tokenizer:
         files={name: objects.put(content) for name, content in {"tokenizer.json": data, **configs}.items()},
         settings={"special_token_names": names},
     )
+
+
+def read_chat_template(record: Tokenizer, objects: ObjectStore) -> str | None:
+    """The chat template that a tokenizer carries, or None: `chat_template.jinja`, else what `tokenizer_config.json` has.
+
+    Where that is several, the one called `default`. Raises TokenizerUnreadable, ObjectMissing, ObjectDamaged.
+    """
+    if _TEMPLATE_FILE in record.files:
+        return objects.get(record.files[_TEMPLATE_FILE]).decode("utf-8", errors="replace")
+    if "tokenizer_config.json" not in record.files:
+        return None
+    config = _parse_mapping(Path("tokenizer_config.json"), objects.get(record.files["tokenizer_config.json"]))
+    found = config.get("chat_template")
+    if isinstance(found, list):
+        found = next((entry.get("template") for entry in found if entry.get("name") == "default"), None)
+    return found if isinstance(found, str) else None
 
 
 class HuggingFaceTokenizer:
@@ -65,6 +86,7 @@ class HuggingFaceTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # "</s>" in a text stays the four characters that a person typed
+        self._data = data
         self._special_tokens = special_tokens
         self._no_text = {value for value in special_tokens.model_dump().values() if value is not None}
         self._vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
@@ -90,6 +112,38 @@ class HuggingFaceTokenizer:
             require_encodable(text)
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    @cached_property
+    def control_tokens(self) -> Mapping[str, int]:
+        """{name: id}; see `TextTokenizer.control_tokens`.
+
+        They are the tokens that the file marks as special, and those that have a role. The unknown token is none: text
+        may well become it.
+        """
+        roles = set(self._special_tokens.model_dump(exclude={"unknown"}).values())
+        unknown = {self._special_tokens.unknown} - roles
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        return {
+            token.content: token_id
+            for token_id, token in added
+            if token_id in roles or (token.special and token_id not in unknown)
+        }
+
+    def encode_parts(self, parts: Sequence[str | int]) -> list[Span]:
+        """Tokens with their place; see `TextTokenizer.encode_parts`."""
+        for part in parts:
+            if isinstance(part, str):
+                require_encodable(part)
+        return self._marked_text.encode(parts)
+
+    def read_name(self, token_id: int) -> str:
+        """The entry of the vocabulary; see `TextTokenizer.read_name`."""
+        require_known(token_id, self.vocab_size)
+        return str(self._tokenizer.id_to_token(token_id))
+
+    @cached_property
+    def _marked_text(self) -> MarkedText:
+        return MarkedText(self._data, set(self.control_tokens.values()))
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; see `TextTokenizer.decode`."""

@@ -1,7 +1,7 @@
 """What a tokenizer must do once it is open, and what it must refuse."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,15 @@ class StreamDecoder(Protocol):
         """What was held back, where the sequence ends inside a character (then as U+FFFD). Ends the stream."""
 
 
+class Span(NamedTuple):
+    """A token and the characters [start, stop) of its part that it stands for; several tokens may spell one character."""
+
+    token_id: int
+    part: int
+    start: int
+    stop: int
+
+
 class TextTokenizer(Protocol):
     """A tokenizer that is ready to be used. Safe to be called again and again; nothing in it changes."""
 
@@ -36,6 +45,19 @@ class TextTokenizer(Protocol):
 
     def encode_many(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """For each text what `encode` gives, as an array; faster than one at a time."""
+
+    @property
+    def control_tokens(self) -> Mapping[str, int]:
+        """{name: id} of the tokens that steer a model and stand for no text: turn markers, begin, end, padding."""
+
+    def encode_parts(self, parts: Sequence[str | int]) -> list[Span]:
+        """Text with control tokens (by id) between it, in one go: as the tokenizer reads the text they are written in.
+
+        No token reaches across from one part to the next. Raises InvalidEncoding on a lone surrogate.
+        """
+
+    def read_name(self, token_id: int) -> str:
+        """What the tokenizer itself calls a token. Raises TokenizerMismatch on an id outside the vocabulary."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; special tokens are left out, bytes that are no UTF-8 become U+FFFD.

@@ -1,7 +1,8 @@
 """A SentencePiece tokenizer that was trained here, open for use."""
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from trainwright.core.errors import TokenizerUnreadable
 from trainwright.core.records import SpecialTokens
 from trainwright.tokens.lines import SPACE_MARK, iter_parts
-from trainwright.tokens.protocol import StreamDecoder, require_encodable, require_known
+from trainwright.tokens.protocol import Span, StreamDecoder, require_encodable, require_known
 
 
 class SentencePieceTokenizer:
@@ -54,6 +55,27 @@ class SentencePieceTokenizer:
         """One array a text; see `TextTokenizer.encode_many`."""
         return [np.array(self.encode(text), dtype=np.int32) for text in texts]
 
+    @cached_property
+    def control_tokens(self) -> Mapping[str, int]:
+        """{name: id}; see `TextTokenizer.control_tokens`."""
+        ids = (token_id for token_id in range(self.vocab_size) if self._processor.is_control(token_id))
+        return {self._processor.id_to_piece(token_id): token_id for token_id in ids}
+
+    def encode_parts(self, parts: Sequence[str | int]) -> list[Span]:
+        """Tokens with their place; see `TextTokenizer.encode_parts`."""
+        spans: list[Span] = []
+        for number, part in enumerate(parts):
+            if isinstance(part, int):
+                spans.append(Span(part, number, 0, 0))
+            else:
+                spans += self._locate(part, number)
+        return spans
+
+    def read_name(self, token_id: int) -> str:
+        """The piece; see `TextTokenizer.read_name`."""
+        require_known(token_id, self.vocab_size)
+        return str(self._processor.id_to_piece(token_id))
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; see `TextTokenizer.decode`."""
         return b"".join(self.read_bytes(token_id) for token_id in ids).decode("utf-8", errors="replace")
@@ -66,6 +88,17 @@ class SentencePieceTokenizer:
         """The UTF-8 bytes that a token stands for, which may be part of a character. None for a special token."""
         require_known(token_id, self.vocab_size)
         return self._bytes_of_id[token_id]
+
+    def _locate(self, text: str, part: int) -> list[Span]:
+        """The tokens of `text` with their characters: they spell its bytes, none left out, so counting bytes is enough."""
+        ids = self.encode(text)
+        num_bytes = np.array([len(self._bytes_of_id[token_id]) for token_id in ids], dtype=np.int64)
+        stops = np.cumsum(num_bytes)
+        starts = stops - num_bytes
+        if not text.isascii():
+            character_of_byte = np.repeat(np.arange(len(text)), [len(character.encode()) for character in text])
+            starts, stops = character_of_byte[starts], character_of_byte[stops - 1] + 1
+        return [Span(*item) for item in zip(ids, [part] * len(ids), starts.tolist(), stops.tolist(), strict=True)]
 
     def _encode_lines(self, lines: list[str]) -> list[int]:
         parts_of_lines = [list(iter_parts(line)) for line in lines]

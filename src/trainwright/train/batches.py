@@ -7,7 +7,7 @@ differ between epochs and any batch can be made at any time. Batches have a fixe
 Shapes: B rows, T positions.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -41,8 +41,33 @@ def count_windows(num_tokens: int, seq_length: int) -> int:
     return max(1, (num_tokens - seq_length) // seq_length)
 
 
+class Batches(Protocol):
+    """The batches of one run, whatever they are made of."""
+
+    def iter_steps(self, start: int, stop: int) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
+        """(step, micro-batches) for start … stop-1."""
+
+    def epoch_at(self, step: int) -> float:
+        """Epochs of data seen after `step` updates."""
+
+
+def iter_ahead(
+    micro_batches_at: Callable[[int], tuple[Batch, ...]], start: int, stop: int
+) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
+    """(step, micro-batches) for start … stop-1, the next one always being made while this one is used."""
+    if start >= stop:
+        return
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
+        ahead: Future[tuple[Batch, ...]] = pool.submit(micro_batches_at, start)
+        for step in range(start, stop):
+            batches = ahead.result()
+            if step + 1 < stop:
+                ahead = pool.submit(micro_batches_at, step + 1)
+            yield step, batches
+
+
 class BatchSource:
-    """The batches of one run."""
+    """The batches of one run that learns from a stream of text."""
 
     def __init__(self, reader: TokenReader, *, seed: int, batch_size: int, accumulation: int, seq_length: int) -> None:
         self._reader = reader
@@ -63,15 +88,7 @@ class BatchSource:
 
     def iter_steps(self, start: int, stop: int) -> Generator[tuple[int, tuple[Batch, ...]], None, None]:
         """(step, micro-batches) for start … stop-1, the next one always being read while this one is used."""
-        if start >= stop:
-            return
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
-            ahead: Future[tuple[Batch, ...]] = pool.submit(self.micro_batches_at, start)
-            for step in range(start, stop):
-                batches = ahead.result()
-                if step + 1 < stop:
-                    ahead = pool.submit(self.micro_batches_at, step + 1)
-                yield step, batches
+        return iter_ahead(self.micro_batches_at, start, stop)
 
     def epoch_at(self, step: int) -> float:
         """Epochs of data seen after `step` updates."""

@@ -22,7 +22,7 @@ from trainwright.core.errors import NonFiniteLoss
 from trainwright.core.records import Plan, TrainingPlan
 from trainwright.core.seeds import derive_seed
 from trainwright.core.state import Position, TrainingState
-from trainwright.train.batches import BatchSource
+from trainwright.train.batches import Batches
 from trainwright.train.schedule import learning_rate_factor
 from trainwright.train.stability import (
     BARRED,
@@ -69,7 +69,7 @@ class LoopResult:
     stopped_early: bool
 
 
-def train(plan: Plan, trainer: Trainer, batches: BatchSource, around: Surroundings, position: Position) -> LoopResult:
+def train(plan: Plan, trainer: Trainer, batches: Batches, around: Surroundings, position: Position) -> LoopResult:
     """Train from `position` to the plan's last step, to an early stop, or until asked to stop.
 
     Where the plan has a stability ladder, a step that goes wrong is skipped, and several roll the run back; raises
@@ -99,7 +99,7 @@ def replace_position(position: Position, **changes: Any) -> Position:
 class _Loop:
     """The loop, with whom it works: each method takes a position, and returns the next one."""
 
-    def __init__(self, plan: Plan, trainer: Trainer, batches: BatchSource, around: Surroundings) -> None:
+    def __init__(self, plan: Plan, trainer: Trainer, batches: Batches, around: Surroundings) -> None:
         self.plan, self.training = plan, plan.training
         self.trainer, self.batches, self.around = trainer, batches, around
         self.clock = Clock()

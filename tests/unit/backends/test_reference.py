@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trainwright.backends import reference_layers
 from trainwright.backends import reference_math as formulas
 from trainwright.backends.initial import EMBEDDING, build_initial_weights, weight_names
-from trainwright.backends.protocol import IGNORED, Batch, Rates
+from trainwright.backends.protocol import IGNORED, Batch, Rates, count_within_segments
 from trainwright.backends.reference import ReferenceBackend, ReferenceModel, ReferenceTrainer
 from trainwright.backends.reference_layers import Dropout, compute_micro_batch
 from trainwright.core.errors import InternalError, UnsupportedPlan
@@ -535,3 +536,33 @@ def test_plan_it_cannot_run_is_refused(key, value):
         ReferenceBackend().open_trainer(SHAPE, random_weights(), asked, plan())
     with pytest.raises(UnsupportedPlan, match=key):
         ReferenceBackend().open_model(SHAPE, random_weights(), asked)
+
+
+# ── samples that share a row ──────────────────────────────────────────────────────────────────────────────────────────
+def test_loss_of_one_sample_has_no_gradient_at_the_inputs_of_another(monkeypatch):
+    kept = {}
+
+    def keep(dx_NTD, tokens_NT, vocab_size):
+        kept["dx"] = dx_NTD
+        return formulas.embedding_backward(dx_NTD, tokens_NT, vocab_size)
+
+    monkeypatch.setattr(reference_layers, "embedding_backward", keep)
+    batch = random_batch(rows=1, length=12, share_ignored=0.0)
+    segments = np.repeat(np.array([[0, 1, 2]], np.int32), [5, 4, 3], axis=1)
+    targets = np.where(segments == 1, batch.targets_BT, IGNORED)
+    compute_micro_batch(random_weights(), SHAPE, Batch(batch.tokens_BT, targets, segments), 4)
+    is_own = segments[0] == 1
+    assert np.abs(kept["dx"][0, is_own]).min(axis=0).all()
+    assert not kept["dx"][0, ~is_own].any()
+
+
+def test_places_count_from_each_segments_first_token():
+    segments = np.array([[0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 1, 1]], np.int32)
+    np.testing.assert_array_equal(count_within_segments(segments), [[0, 1, 2, 0, 1, 0], [0, 0, 1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize("segments", [[1, 1, 2], [0, 2, 2], [0, 1, 0], [0, 0]])
+def test_segments_that_are_numbered_otherwise_are_refused(segments):
+    batch = Batch(np.zeros((1, 3), np.int32), np.zeros((1, 3), np.int32), np.array([segments], np.int32))
+    with pytest.raises(ValueError, match="segments"):
+        ReferenceModel(SHAPE, random_weights()).score(batch)

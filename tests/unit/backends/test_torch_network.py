@@ -21,6 +21,7 @@ from trainwright.backends.torch_network import (  # noqa: E402
     pack,
     rms_norm,
     run_layers,
+    segment_bias,
     split_packed,
 )
 from trainwright.backends.torch_optimizer import orthogonalise, to_array  # noqa: E402
@@ -322,3 +323,23 @@ def test_capabilities_say_what_the_class_does():
     capabilities = TorchBackend.capabilities
     assert capabilities.devices[-1] == "cpu"  # what is left where no accelerator runs a kernel
     assert replace(capabilities, compiles=True) == capabilities
+
+
+# ── samples that share a row ──────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("longest_kept", [512, 4])  # both ways of attending
+def test_loss_of_one_sample_has_no_gradient_at_the_inputs_of_another(monkeypatch, longest_kept):
+    monkeypatch.setattr(torch_network, "LONGEST_KEPT", longest_kept)
+    segments_BT = torch.tensor([[0] * 5 + [1] * 4 + [2] * 3])
+    tokens_BT = torch.arange(12).unsqueeze(0)  # each position has an embedding of its own, and so a gradient of its own
+    parameters = pack(moved_weights(), SHAPE, "cpu")
+    head_VD = parameters["embedding"].clone()
+    parameters["embedding"].requires_grad_()
+    rotary = Rotary.build(SHAPE, 12, "cpu").at(torch.tensor([[*range(5), *range(4), *range(3)]]))
+    bias = segment_bias(causal_bias(12, "cpu"), segments_BT)
+    hidden_ND = run_layers(parameters, tokens_BT, rotary, bias, SHAPE, Arithmetic(torch.float32))
+    targets_N = torch.where(segments_BT == 1, 3, IGNORED).reshape(-1)
+    HeadCrossEntropy.apply(hidden_ND, head_VD, targets_N, 0.0, PLAIN)[0].backward()
+    gradient_TD = parameters["embedding"].grad[:12]
+    is_own_T = segments_BT[0] == 1
+    assert gradient_TD[is_own_T].abs().amin(0).all()
+    assert not gradient_TD[~is_own_T].any()

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from trainwright.cli.manifest_options import parse_duration
 from trainwright.core.errors import InvalidValue, ManifestNotFound, ManifestUnreadable, OutOfRange, UnknownKey
-from trainwright.core.manifest import Manifest, iter_manifest_keys, list_override_keys, parse_manifest
+from trainwright.core.manifest import (
+    Manifest,
+    iter_manifest_keys,
+    list_override_keys,
+    parse_manifest,
+    schema_of_keys,
+)
 from trainwright.core.presets import PRESETS
 
 
@@ -56,7 +62,7 @@ def test_every_preset_is_a_manifest_and_stays_as_it_was(preset):
 
 
 def test_presets_are_the_ones_that_can_be_named():
-    assert set(PRESETS) == set(Manifest.model_json_schema()["properties"]["preset"]["enum"])
+    assert set(PRESETS) == set(schema_of_keys(Manifest)["preset"]["enum"])
 
 
 def test_empty_file_is_a_manifest_of_defaults(write):
@@ -297,6 +303,86 @@ def test_manifest_does_not_change():
         manifest.seed = 2
     with pytest.raises(ValueError, match="frozen"):
         manifest.train.batch_size = 2
+
+
+# ── learning from traces, and a fine-tuning that follows ──────────────────────────────────────────────────────────────
+TUNED = """
+name: sums
+data: {corpus: builtin:arithmetic}
+model: {layers: 2}
+train: {steps: 40, batch_size: 8, optimizer: {learning_rate: 0.002}}
+finetune:
+  data: {traces: builtin:arithmetic}
+  train: {epochs: 2, optimizer: {name: adamw}}
+  evaluate: {items: 5}
+"""
+
+
+def test_finetuning_inherits_all_but_data_and_name(write):
+    manifest = parse_manifest(write(TUNED), ["train.max_seq_length=64"])
+    tuned = manifest.finetune
+    assert manifest.data.traces is None
+    assert (tuned.name, tuned.data.traces, tuned.data.template) == (None, "builtin:arithmetic", "gemma")
+    assert (tuned.train.steps, tuned.train.epochs) == (None, 2)
+    assert (tuned.train.batch_size, tuned.train.max_seq_length) == (8, 64)
+    assert (tuned.train.optimizer.name, tuned.train.optimizer.learning_rate) == ("adamw", 0.002)
+    assert tuned.model == manifest.model
+    assert (manifest.evaluate.items, tuned.evaluate.items) == (0, 5)
+    assert tuned.finetune is None
+
+
+def test_finetuning_without_a_length_has_the_first_runs(write):
+    manifest = parse_manifest(write(TUNED.replace("epochs: 2, ", "")))
+    assert manifest.finetune.train.steps == 40
+
+
+def test_overrides_reach_the_finetuning(write):
+    manifest = parse_manifest(write(TUNED), ["finetune.train.steps=3", "finetune.evaluate.items=0"])
+    assert (manifest.finetune.train.steps, manifest.finetune.train.epochs) == (3, None)
+    assert manifest.finetune.evaluate.items == 0
+    assert manifest.train.steps == 40
+
+
+def test_what_is_wrong_in_the_finetuning_is_named_with_its_whole_key(write):
+    with pytest.raises(UnknownKey, match=r"finetune\.train\.stepz") as error:
+        parse_manifest(write(TUNED), ["finetune.train.stepz=3"])
+    assert error.value.why == "Did you mean finetune.train.steps?"
+    with pytest.raises(OutOfRange, match=r"finetune\.train\.batch_size is 0"):
+        parse_manifest(write(TUNED), ["finetune.train.batch_size=0"])
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("finetune.model.layers=2", "finetune.model"),
+        ("finetune.tokenizer.vocab_size=300", "finetune.tokenizer"),
+        ("finetune.train.start=sums@latest", "finetune.train.start"),
+        ("finetune.preset=quick", "finetune.preset"),
+        ("finetune=5", "finetune"),
+        ("data={traces: builtin:arithmetic}", "data.traces"),
+        ("finetune.data.corpus=books.txt", "finetune.data.corpus"),
+    ],
+)
+def test_finetuning_that_cannot_be_meant_is_refused(write, override, named):
+    with pytest.raises(InvalidValue, match=named):
+        parse_manifest(write(TUNED), [override])
+
+
+def test_run_that_starts_from_a_model_says_nothing_of_its_shape():
+    assert parse_manifest(None, ["train.start=sums@latest"]).train.start == "sums@latest"
+    for override in ("model.layers=2", "tokenizer.vocab_size=300"):
+        with pytest.raises(InvalidValue, match=override.partition(".")[0]):
+            parse_manifest(None, ["train.start=sums@latest", override])
+
+
+def test_text_and_traces_are_not_learnt_from_at_once():
+    with pytest.raises(InvalidValue, match=r"data\.corpus"):
+        parse_manifest(None, ["data.traces=dev@v1", "data.corpus=books.txt"])
+
+
+def test_manifest_can_be_written_down_and_read_back(write):
+    manifest = parse_manifest(write(TUNED))
+    assert Manifest.model_validate(manifest.model_dump(mode="json", exclude_unset=True)) == manifest
 
 
 def test_keys_of_overrides_are_listed_whether_dotted_or_nested():

@@ -20,7 +20,11 @@ from trainwright.core.records import (
     Difference,
     Drift,
     EarlyStopping,
+    Evaluation,
+    EvaluationSettings,
+    Forgotten,
     Interval,
+    ItemScore,
     Measure,
     ModelShape,
     Optimizer,
@@ -141,8 +145,41 @@ VERDICT = Verdict(
     why="",
     environment=B,
 )
+FORGOTTEN = Forgotten(
+    trace=A,
+    at="2025-01-31T12:00:00.000+00:00",
+    who="someone",
+    why="asked for",
+    datasets=(B, C),
+    affected=(C,),
+    erased=(),
+)
+TRACES = DATASET.model_copy(
+    update={
+        "name": "dev",
+        "version": "v2",
+        "derived_from": (A, B),
+        "records": C,
+        "statistics": {"num_traces": 3},
+    }
+)
+EVALUATION = Evaluation(
+    checkpoint=A,
+    predictions=None,
+    evalset="sums",
+    items=A,
+    prompts=B,
+    num_items=2,
+    settings=EvaluationSettings(by="generation", template="{prompt}", max_tokens=8, temperature=0.0, seed=0),
+    compute=None,
+    metrics={"answer_correct": 1},
+    code=C,
+    statuses={"answer_correct": {"scored": 1, "unparsed": 1}},
+    aggregates={"answer_correct": Measure(value=0.5, unit="share of items")},
+    table=C,
+)
 
-RECORDS = [DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT]
+RECORDS = [DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
     "tokenizer": "6b670ffa51f4e2791598a9e3c6aeeb865060ec8ecb32a2e5ae83802dfe8893dd",
@@ -154,6 +191,8 @@ GOLDEN = {
     "outcome": "25447f2c52625ec99bfa0a0904879612e82fa89ec3296a9a08da6bc121a11797",
     "drift": "e6b29522fc31ac98fe1c59145f4ca3e00698e3cf821d71aeef551b50e2d8bcb5",
     "verdict": "93a5dd7123c379ff2b20913d77360f79cbf243bcfb9e260cbf8b886b6c6c8e48",
+    "receipt": "cb9b8733380c7364c1c13ad732599cf7d2c52445dc9906641f427cf81d3c049d",
+    "evaluation": "6ca2e9ac63a5085d81a0270501c5ac52d22a3ab802c8b0b0b836d316c36cbf10",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 
@@ -162,6 +201,15 @@ by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.k
 @by_kind
 def test_id_is_the_pinned_one(record):
     assert record.id == GOLDEN[record.kind]
+
+
+def test_a_version_of_traces_is_pinned_and_names_what_it_was_taken_from():
+    assert TRACES.id == "bd9ab2510827da1862b7e7cb66263b92b50a9c53b4f28b550cfb87515c32f205"
+    assert TRACES.parents() == {"dataset 1": A, "dataset 2": B}
+    assert TRACES.holds_traces
+    assert not DATASET.holds_traces
+    assert DATASET.parents() == {}
+    assert parse_record(json.loads(canonical_json(TRACES.model_dump(mode="json"))), TRACES.id) == TRACES
 
 
 def test_every_kind_of_record_is_pinned():
@@ -274,6 +322,28 @@ def test_measure_without_a_value_says_why():
 
 
 # ── reading stored documents ──────────────────────────────────────────────────────────────────────────────────────────
+def test_evaluation_names_the_checkpoint_or_the_recorded_outputs():
+    assert EVALUATION.model_copy(update={"checkpoint": None, "predictions": B}).parents() == {}
+    with pytest.raises(ValidationError):
+        EVALUATION.model_copy(update={"checkpoint": None})
+
+
+def test_item_has_a_score_if_it_was_scored_and_else_a_reason():
+    given = {
+        "item_id": "a",
+        "cluster_id": None,
+        "slices": {},
+        "metric": "m",
+        "output": "",
+        "answer": None,
+        "target": "5",
+    }
+    assert ItemScore(**given, score=0.0, status="scored").why == ""
+    for score, status, why in ((None, "scored", "x"), (0.0, "unparsed", "x"), (None, "unparsed", "")):
+        with pytest.raises(ValidationError):
+            ItemScore(**given, score=score, status=status, why=why)
+
+
 @by_kind
 def test_tampered_content_is_refused_by_id(record):
     document = record.model_dump(mode="json")
@@ -301,11 +371,13 @@ def test_every_record_names_its_parents():
     assert TOKEN_SET.parents() == {"dataset": A, "tokenizer": B}
     assert PLAN.parents() == {"token_set": A}
     assert PLAN.model_copy(update={"start": Start(source=C, mode="weights")}).parents() == {"token_set": A, "start": C}
+    assert FORGOTTEN.parents() == {"dataset 1": B, "dataset 2": C}
     assert DRIFT.parents() == VERDICT.parents() == {"run": A}
     assert RUN.parents() == {"plan": A}
     assert CHECKPOINT.parents() == {"run": A}
     assert REPORT.parents() == {"checkpoint": A, "token_set": B}
     assert OUTCOME.parents() == {"run": A, "checkpoint": B, "report": C}
+    assert EVALUATION.parents() == {"checkpoint": A}
 
 
 def test_parents_that_are_not_there_are_left_out():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trainwright.core.errors import InternalError, ObjectDamaged, TokenizerMismatch
 from trainwright.core.records import Shard, TokenSplit
 from trainwright.store.objects import FolderObjects, MemoryObjects
-from trainwright.store.shards import ShardWriter, open_split
+from trainwright.store.shards import SampleWriter, ShardWriter, open_split
 
 
 def write(objects, documents, dtype="uint16", max_tokens=2**26) -> TokenSplit:
@@ -114,3 +114,49 @@ def test_bytes_that_are_not_what_the_record_says_are_refused(change) -> None:
     split = write(objects, [[1, 2], [3]])
     with pytest.raises(InternalError):
         open_split(split.model_copy(update=change(split)), "uint16", objects)
+
+
+@pytest.fixture
+def objects():
+    return MemoryObjects()
+
+
+def write_samples(objects, samples, **counts):
+    writer = SampleWriter(objects, "uint16", max_tokens=4)
+    for ids, targets in samples:
+        writer.append(np.array(ids, dtype=np.int32), np.array(targets, dtype=np.uint8))
+    return writer.close(**{"num_bytes": 0, "num_target_bytes": 0, "num_dropped": 0, "num_truncated": 0} | counts)
+
+
+def test_samples_come_back_with_their_targets(objects):
+    samples = [([5, 6, 7], [0, 1, 1]), ([8], [0]), ([9, 10, 11, 12], [0, 0, 1, 0])]
+    split = write_samples(objects, samples, num_dropped=2)
+    assert (split.num_documents, split.num_tokens, split.num_targets, split.num_dropped) == (3, 8, 3, 2)
+    reader = open_split(split, "uint16", objects)
+    for number, (ids, targets) in enumerate(samples):
+        found = reader.read_sample(number)
+        assert [part.tolist() for part in found] == [ids, [target == 1 for target in targets]]
+    assert reader.read_targets(2, 5).tolist() == [True, False, False]
+    for number in (-1, 3):
+        with pytest.raises(IndexError):
+            reader.read_sample(number)
+    with pytest.raises(IndexError):
+        reader.read_targets(0, 9)
+
+
+def test_everything_is_a_target_where_the_split_says_nothing(objects):
+    reader = open_split(write(objects, [[1, 2], [3]]), "uint16", objects)
+    assert reader.read_sample(0)[1].tolist() == [True, True]
+
+
+def test_targets_that_are_not_the_records_are_refused(objects):
+    split = write_samples(objects, [([5, 6, 7], [0, 1, 1])])
+    for changed in ({"targets": objects.put(bytes([0, 1]))}, {"num_targets": 1}):
+        with pytest.raises(InternalError, match="targets"):
+            open_split(split.model_copy(update=changed), "uint16", objects)
+
+
+@pytest.mark.parametrize("targets", [[0], [0, 2]])
+def test_targets_are_one_zero_or_one_for_each_id(objects, targets):
+    with pytest.raises(ValueError, match="for each id"):
+        write_samples(objects, [([5, 6], targets)])

@@ -9,7 +9,7 @@ import pytest
 
 from trainwright.core.errors import DataError, InternalError, LedgerUnavailable, NotWritable, TrainwrightTooOld
 from trainwright.core.records import DatasetVersion
-from trainwright.store import sql_ledger
+from trainwright.store import database, sql_ledger
 from trainwright.store.sql_ledger import SqlLedger
 
 WRITER = """
@@ -166,7 +166,7 @@ def test_a_lock_that_is_never_let_go_is_an_error_with_a_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.sqlite"
-    monkeypatch.setattr(sql_ledger, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
     ledger = SqlLedger.open_file(path)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

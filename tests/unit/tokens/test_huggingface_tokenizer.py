@@ -8,7 +8,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from trainwright.core.errors import InvalidEncoding, TokenizerMismatch, TokenizerUnreadable
 from trainwright.store.objects import MemoryObjects
-from trainwright.tokens.huggingface import HuggingFaceTokenizer, import_tokenizer
+from trainwright.tokens.huggingface import HuggingFaceTokenizer, import_tokenizer, read_chat_template
 from trainwright.tokens.tokenizer import open_tokenizer
 
 SPECIAL = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
@@ -186,3 +186,23 @@ def test_unreadable_folder_is_named(folder, name, content, said):
 def test_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(TokenizerUnreadable, match="absent"):
         import_tokenizer(tmp_path / "absent", MemoryObjects())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("tokenizer_config.json", "{}", None),
+        ("tokenizer_config.json", json.dumps({"chat_template": "x"}), "x"),
+        (
+            "tokenizer_config.json",
+            json.dumps({"chat_template": [{"name": "tools", "template": "x"}, {"name": "default", "template": "y"}]}),
+            "y",
+        ),
+        ("tokenizer_config.json", json.dumps({"chat_template": [{"name": "tools", "template": "x"}]}), None),
+        ("chat_template.jinja", "z", "z"),
+    ],
+)
+def test_chat_template_is_found_where_the_folder_has_it(folder, name, content, found):
+    (folder / name).write_text(content)
+    objects = MemoryObjects()
+    assert read_chat_template(import_tokenizer(folder, objects), objects) == found

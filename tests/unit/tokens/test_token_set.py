@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
 
-from trainwright.core.errors import InternalError, TokenizerMismatch, TokenizerUnreadable
-from trainwright.core.records import SpecialTokens, Tokenizer
+from trainwright.core.errors import (
+    InternalError,
+    SampleWithoutTarget,
+    SourceEmpty,
+    TokenizerMismatch,
+    TokenizerUnreadable,
+)
+from trainwright.core.pieces import Piece, Sample
+from trainwright.core.records import DatasetVersion, Rendering, SpecialTokens, Tokenizer
 from trainwright.store.objects import MemoryObjects
 from trainwright.store.shards import open_split
-from trainwright.tokens.token_set import build_token_set, require_same_tokenizer
+from trainwright.tokens.chat_tokens import encode_pieces
+from trainwright.tokens.token_set import build_sample_token_set, build_token_set, require_same_tokenizer
 
 END = 3
 
@@ -134,3 +142,107 @@ def test_other_tokenizer_is_refused_and_both_fingerprints_named(describe_splits)
         require_same_tokenizer(built, other)
     assert mine.fingerprint[:12] in caught.value.message
     assert other.fingerprint[:12] in caught.value.message
+
+
+# ── samples ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def make_rendering(**changed) -> Rendering:
+    fields = {"template": "gemma", "template_digest": "a" * 64, "system": None, "max_tokens": 1000, "too_long": "drop"}
+    return Rendering(**fields | changed)
+
+
+def make_sample(number: int, prompt: str, answer: str) -> Sample:
+    start, end = "<start_of_turn>", "<end_of_turn>"
+    pieces = (
+        *(Piece(start, is_control=True), Piece("user\n"), Piece(prompt), Piece(end, is_control=True), Piece("\n")),
+        *(Piece(start, is_control=True), Piece("model\n"), Piece(answer, True), Piece(end, True, True)),
+    )
+    return Sample(f"{number:064x}", pieces)
+
+
+SAMPLES = [
+    make_sample(0, "the river", "the house 12"),
+    make_sample(1, "é 😀", "a" * 50 + " é"),
+    make_sample(2, "the " * 50, "no"),
+]
+
+
+def build_samples(trained, samples=SAMPLES, objects=None, **changed):
+    dataset, stored = DatasetVersion(source="traces", files=(), recipe={}, splits={}), objects or MemoryObjects()
+    rendering = make_rendering(**changed)
+    return build_sample_token_set(dataset, trained.record, trained.opened, {"train": samples}, rendering, stored)
+
+
+def test_each_document_is_a_sample_with_its_targets(trained):
+    objects = MemoryObjects()
+    built = build_samples(trained, objects=objects)
+    split = built.splits["train"]
+    reader = open_split(split, built.dtype, objects)
+    encoded = [encode_pieces(trained.opened, sample.pieces) for sample in SAMPLES]
+    assert reader.num_documents == split.num_documents == 3
+    for number, sample in enumerate(encoded):
+        ids, targets = reader.read_sample(number)
+        assert ids.tolist() == sample.ids.tolist()
+        assert targets.tolist() == (sample.targets == 1).tolist()
+    assert split.num_targets == sum(sample.num_targets for sample in encoded)
+    assert split.num_target_bytes == sum(len(text.encode()) for text in ("the house 12", "a" * 50 + " é", "no"))
+    texts = ("user\n", "\nmodel\n", *(sample.pieces[2].text for sample in SAMPLES))
+    assert split.num_bytes == split.num_target_bytes + sum(len(text.encode()) for text in texts) + 2 * len(
+        "user\n\nmodel\n"
+    )
+    assert (split.num_dropped, split.num_truncated, built.rendering) == (0, 0, make_rendering())
+
+
+def test_same_samples_give_the_same_token_set(trained):
+    assert build_samples(trained).id == build_samples(trained).id
+    assert build_samples(trained).id != build_samples(trained, template_digest="b" * 64).id
+
+
+def test_token_set_of_documents_keeps_its_form(trained, corpus, describe_splits):
+    dataset = describe_splits({"train": corpus})
+    built = build_token_set(dataset, trained.record, trained.opened, lambda _: iter(corpus), MemoryObjects())
+    document = built.model_dump(mode="json")
+    assert "rendering" not in document
+    assert set(document["splits"]["train"]) == {"shards", "boundaries", "num_tokens", "num_documents", "num_bytes"}
+
+
+@pytest.mark.parametrize(
+    ("too_long", "kept", "dropped", "truncated"),
+    [("drop", 2, 1, 0), ("truncate-left", 3, 0, 1), ("truncate-right", 3, 0, 1)],
+)
+def test_sample_that_is_too_long_is_treated_as_stated_and_counted(trained, too_long, kept, dropped, truncated):
+    long = make_sample(7, "the", "the river " * 40)
+    samples, objects = [SAMPLES[0], long, SAMPLES[0]], MemoryObjects()
+    whole = encode_pieces(trained.opened, long.pieces)
+    built = build_samples(trained, samples, objects, max_tokens=60, too_long=too_long)
+    split = built.splits["train"]
+    assert (split.num_documents, split.num_dropped, split.num_truncated) == (kept, dropped, truncated)
+    if truncated:
+        ids, targets = open_split(split, built.dtype, objects).read_sample(1)
+        part = slice(-60, None) if too_long == "truncate-left" else slice(None, 60)
+        assert ids.tolist() == whole.ids[part].tolist()
+        assert targets.tolist()[1:] == (whole.targets[part] == 1).tolist()[1:]
+        assert not targets[0]
+        assert split.num_targets == sum(
+            int(open_split(split, built.dtype, objects).read_sample(at)[1].sum()) for at in range(3)
+        )
+
+
+def test_truncation_that_leaves_nothing_to_learn_is_an_error_by_id(trained):
+    samples = [SAMPLES[0], SAMPLES[2]]
+    with pytest.raises(SampleWithoutTarget, match=SAMPLES[2].id[:12]) as caught:
+        build_samples(trained, samples, max_tokens=20, too_long="truncate-right")
+    assert "20 that truncate-right leaves" in caught.value.why
+    assert build_samples(trained, samples, max_tokens=20, too_long="truncate-left").splits["train"].num_documents == 2
+
+
+def test_sample_without_a_target_is_an_error_by_id_whatever_its_length(trained):
+    empty = Sample("f" * 64, (Piece("the river " * 100),))
+    with pytest.raises(SampleWithoutTarget, match="f" * 12):
+        build_samples(trained, [SAMPLES[0], empty], max_tokens=30, too_long="drop")
+
+
+@pytest.mark.parametrize(("samples", "said"), [([], "no trace"), (SAMPLES, "longer than 2 tokens")])
+def test_split_of_which_nothing_is_left_is_an_error(trained, samples, said):
+    with pytest.raises(SourceEmpty, match="train") as caught:
+        build_samples(trained, samples, max_tokens=2)
+    assert said in caught.value.why

@@ -4,7 +4,7 @@ Every trace is a pure function of (seed, index), so any part of the stream can b
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from trainwright.core.seeds import derive_seed
 
 NUM_TRACES = 12_000
 SEED = 20_240
+UNREAD_SEED = 20_241
 
 _NAMES = (
     "Ada",
@@ -58,12 +59,12 @@ class ArithmeticTrace:
     final_answer: str
 
 
-def iter_arithmetic_traces(count: int, seed: int) -> Iterator[ArithmeticTrace]:
-    """`count` traces, no prompt twice; the n-th is the same whatever `count` is.
+def iter_arithmetic_traces(count: int, seed: int, taken: Collection[str] = ()) -> Iterator[ArithmeticTrace]:
+    """`count` traces, no prompt twice and none of `taken`; the n-th is the same whatever `count` is.
 
     Raises ValueError where `count` is more than the different questions that can be found.
     """
-    seen: set[str] = set()
+    seen = set(taken)
     for index in range(count):
         for attempt in range(100):
             trace = _make_trace(_Draw(random.Random(derive_seed(seed, "arithmetic", index, attempt))))
@@ -79,6 +80,12 @@ def render_trace(trace: ArithmeticTrace) -> str:
     """The trace as a text document: the question, numbered steps, `Answer: N`."""
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(trace.steps, start=1))
     return f"Question: {trace.prompt}\n{steps}\nAnswer: {trace.final_answer}\n"
+
+
+def iter_unread_traces() -> Iterator[ArithmeticTrace]:
+    """`NUM_TRACES` traces to learn to answer from: no question of the builtin corpus is among them."""
+    read = {trace.prompt for trace in iter_arithmetic_traces(NUM_TRACES, SEED)}
+    return iter_arithmetic_traces(NUM_TRACES, UNREAD_SEED, read)
 
 
 def iter_arithmetic_documents() -> Iterator[str]:

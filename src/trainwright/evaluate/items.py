@@ -1,0 +1,143 @@
+"""An evalset: items with a prompt and the answer that is expected, read from a file and kept as they were read.
+
+    {"id": "add-1", "prompt": "What is 2 + 3?", "expected_answer": "5", "category": "sums", "difficulty": "easy",
+     "section": "A", "cluster_id": "sums-of-two", "scorer": "numeric", "choices": ["4", "5"], "meta": {…}}
+
+`id`, `prompt` and `expected_answer` are needed. GSM8K files (`question`, `answer` ending in `#### N`) are read as they are.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainwright.core.errors import SourceEmpty
+from trainwright.core.records import Frozen, added
+from trainwright.evaluate.extraction import find_hashes
+from trainwright.evaluate.rows import Row, invalid_row, iter_rows, require_known_keys
+from trainwright.evaluate.scorers import Scorer, choose_scorer, parse_scorer
+
+KEYS = (
+    "id", "prompt", "expected_answer", "category", "difficulty", "section", "cluster_id", "choices", "scorer", "meta",
+)  # fmt: skip
+SLICES = ("category", "difficulty", "section")
+"""What results are broken down by."""
+MAX_CHARACTERS = 50_000
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class EvalItem(Frozen):
+    """One question. `expected_answer` is text as it was written; with `choices` it is one of them, or its letter."""
+
+    id: str
+    prompt: str
+    expected_answer: str
+    category: str | None = added(None)
+    difficulty: str | None = added(None)
+    section: str | None = added(None)
+    cluster_id: str | None = added(None)
+    choices: tuple[str, ...] | None = added(None)
+    scorer: str | None = added(None)
+
+    @property
+    def slices(self) -> dict[str, str]:
+        """{slice: value} of those the item has."""
+        return {name: value for name in SLICES if (value := getattr(self, name)) is not None}
+
+    def open_scorer(self) -> Scorer:
+        """The scorer it names, or the one that the form of its target asks for."""
+        return choose_scorer(self.expected_answer) if self.scorer is None else parse_scorer(self.scorer)
+
+    def find_choice(self) -> int | None:
+        """Which of the choices is expected; None where there are none, or it is not among them."""
+        if self.choices is None:
+            return None
+        if self.expected_answer in self.choices:
+            return self.choices.index(self.expected_answer)
+        letter = self.expected_answer.strip(" ().")
+        position = LETTERS.find(letter) if len(letter) == 1 else -1
+        return position if 0 <= position < len(self.choices) else None
+
+
+def read_items(path: Path) -> list[EvalItem]:
+    """The items of a file, in order.
+
+    Raises SourceNotFound, SourceUnreadable, SourceEmpty, InvalidEncoding; InvalidRow with the line of a malformed item, of
+    an id that an earlier line has, of a scorer that does not exist.
+    """
+    items: list[EvalItem] = []
+    lines: dict[str, int] = {}
+    for number, item in _iter_items(path):
+        if item.id in lines:
+            raise invalid_row(
+                path, number, f"the id {item.id!r} is there twice", f"Line {lines[item.id]} has it too.",
+                "Give every item an id of its own.",
+            )  # fmt: skip
+        lines[item.id] = number
+        items.append(item)
+    if not items:
+        raise SourceEmpty(f"There is no item in {path}.", next_step="Put one JSON object on each line.")
+    return items
+
+
+def _iter_items(path: Path) -> Iterator[tuple[int, EvalItem]]:
+    for number, row in iter_rows(path):
+        is_gsm8k = "question" in row and "answer" in row and "prompt" not in row
+        yield number, (_parse_gsm8k if is_gsm8k else _parse_item)((number, row), path)
+
+
+def _parse_gsm8k(row: Row, path: Path) -> EvalItem:
+    number, document = row
+    require_known_keys(document, ("question", "answer"), path, number)
+    answer = find_hashes(_require_text(document, "answer", path, number))
+    if answer is None:
+        raise invalid_row(path, number, "the answer does not end in #### and a number", "GSM8K marks its answers so.")
+    prompt = _require_text(document, "question", path, number)
+    return EvalItem(id=f"gsm8k-{number}", prompt=prompt, expected_answer=answer, scorer="numeric")
+
+
+def _parse_item(row: Row, path: Path) -> EvalItem:
+    number, document = row
+    require_known_keys(document, KEYS, path, number)
+    item = EvalItem(
+        id=_require_text(document, "id", path, number, maximum=256),
+        prompt=_require_text(document, "prompt", path, number),
+        expected_answer=_require_text(document, "expected_answer", path, number),
+        choices=_parse_choices(document, path, number),
+        **{
+            key: _require_text(document, key, path, number, maximum=256)
+            for key in (*SLICES, "cluster_id")
+            if document.get(key) is not None
+        },
+        scorer=None if document.get("scorer") is None else _require_text(document, "scorer", path, number),
+    )
+    try:
+        item.open_scorer()
+    except ValueError as error:
+        raise invalid_row(path, number, f"scorer {item.scorer!r} cannot be used", f"{error}.") from None
+    if item.choices is not None and item.find_choice() is None:
+        why = f"The choices are {', '.join(item.choices)}."
+        raise invalid_row(path, number, f"the expected answer {item.expected_answer!r} is none of the choices", why)
+    return item
+
+
+def _parse_choices(document: dict[str, Any], path: Path, number: int) -> tuple[str, ...] | None:
+    choices = document.get("choices")
+    if choices is None:
+        return None
+    if not isinstance(choices, list) or not all(isinstance(choice, str) and choice.strip() for choice in choices):
+        raise invalid_row(path, number, "choices is not a list of texts")
+    if not 2 <= len(choices) <= len(LETTERS) or len(set(choices)) < len(choices):
+        raise invalid_row(path, number, f"choices are 2 to {len(LETTERS)} different texts")
+    return tuple(choices)
+
+
+def _require_text(document: dict[str, Any], key: str, path: Path, number: int, maximum: int = MAX_CHARACTERS) -> str:
+    """The text under a key; whole numbers and decimals are taken as they are written in JSON."""
+    value = document.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = repr(value)
+    if not isinstance(value, str) or not value.strip():
+        raise invalid_row(path, number, f"{key} is {'missing' if value is None else 'not a text, or empty'}")
+    if len(value) > maximum:
+        raise invalid_row(path, number, f"{key} has {len(value):,} characters, more than {maximum:,}")
+    return value

@@ -1,0 +1,253 @@
+"""Everything that one manifest asks for: a run, the fine-tuning that follows it, and what that changed.
+
+    run ─→ checkpoint ─start→ fine-tuning ─→ checkpoint ─→ held-out problems, before and after → delta report
+
+Each of these is recalled where nothing it depends on has changed, so the same command, or `trainwright resume`, goes on from
+wherever it was killed: within a run, between the two, or while the model was being asked.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from trainwright.core.errors import NothingToResume, UnknownRef
+from trainwright.core.hashing import digest_json
+from trainwright.core.manifest import EvaluateSection, Manifest
+from trainwright.core.records import Evaluation, Plan
+from trainwright.core.traces import Trace
+from trainwright.data.dataset import VALIDATION
+from trainwright.data.trace_dataset import iter_traces
+from trainwright.evaluate.comparison import Comparison
+from trainwright.evaluate.generation import Decoding
+from trainwright.evaluate.items import EvalItem
+from trainwright.evaluate.statistics import ALPHA
+from trainwright.pipeline.compare import compare, write_comparison
+from trainwright.pipeline.evaluate import PLACE, Question, evaluate_by_generation
+from trainwright.pipeline.inspect import find_run, find_runs, find_unfinished, outcome_of
+from trainwright.pipeline.journal import Journal
+from trainwright.pipeline.recall import recall
+from trainwright.pipeline.run import Finished, Options, resume, run
+from trainwright.store.run_folder import RunFolder
+from trainwright.store.workspace import Workspace
+from trainwright.watch.events import Sink
+
+EVALUATION_SEMANTICS = 1
+"""Grows when the same checkpoint and items would be asked otherwise."""
+REPORTS = ("delta.html", "delta.md", "delta.json")
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The runs of a manifest, in order, and how the last one's model compares with the one it started from."""
+
+    runs: tuple[Finished, ...]
+    comparison: Comparison | None
+    evaluation: Evaluation | None
+
+    @property
+    def last(self) -> Finished:
+        """The run whose model this was all for."""
+        return self.runs[-1]
+
+
+def run_manifest(
+    manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options
+) -> Completed:
+    """All that a manifest asks for. What was done before is not done again."""
+    first = run(manifest, workspace, journal, sinks, _options_of(manifest, options))
+    return _go_on((first,), manifest, workspace, journal, sinks, options)
+
+
+def resume_manifest(
+    run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options
+) -> Completed:
+    """Go on with a run that did not end, and with all that its manifest asks for after it.
+
+    Without an id: with the newest run that did not end, else with the newest whose manifest asks for more than was done.
+    Raises NothingToResume.
+    """
+    if run_id is None and not find_unfinished(workspace):
+        run_id = _find_unfollowed(workspace)
+        if run_id is None:
+            raise NothingToResume(
+                f"There is no unfinished run in {workspace.root}.",
+                next_step="trainwright runs list shows what is there.",
+            )
+    finished = resume(run_id, workspace, journal, sinks, options)
+    manifest = finished.folder.read_manifest()
+    if manifest is None:
+        return Completed((finished,), None, None)
+    return _go_on((finished,), manifest, workspace, journal, sinks, options)
+
+
+def _go_on(
+    done: tuple[Finished, ...],
+    manifest: Manifest,
+    workspace: Workspace,
+    journal: Journal,
+    sinks: list[Sink],
+    options: Options,
+) -> Completed:
+    """What comes after a run: its evaluation, or the fine-tuning and that one's evaluation."""
+    if manifest.finetune is None:
+        return _evaluate(done, manifest, workspace, journal)
+    first = done[-1]
+    tuned = _name_after(manifest.finetune, first)
+    again = Journal(journal.screen)
+    after = run(tuned, workspace, again, sinks, _options_of(tuned, options))
+    return _evaluate((*done, after), tuned, workspace, again)
+
+
+def _name_after(tuned: Manifest, first: Finished) -> Manifest:
+    """The second run's manifest, with its start, and a name if it has none."""
+    train = tuned.train.model_copy(update={"start": first.checkpoint.id})
+    return tuned.model_copy(update={"train": train, "name": tuned.name or f"{first.run.name[:58]}-tuned"})
+
+
+def _options_of(manifest: Manifest, options: Options) -> Options:
+    """Plain artefacts are those of the last run; whatever a run skips, the fine-tuning has data of its own."""
+    if manifest.finetune is not None:
+        return replace(options, output_dir=None)
+    return options if manifest.data.traces is None else replace(options, skip_corpus=False, skip_tokenizer=False)
+
+
+# ── before and after ──────────────────────────────────────────────────────────────────────────────────────────────────
+def _evaluate(done: tuple[Finished, ...], manifest: Manifest, workspace: Workspace, journal: Journal) -> Completed:
+    """Ask the last run's model, and the one that it started from, the same held-out problems in the same form."""
+    after = done[-1]
+    section = manifest.evaluate
+    if section.items == 0 or not after.prepared.dataset.holds_traces:
+        return Completed(done, None, None)
+    with journal.phase("evaluation") as phase:
+        question = build_question(after, section, workspace)
+        later, is_known = _recall_or_ask(after.checkpoint.id, after, question, section, workspace, journal)
+        start = after.prepared.plan.start
+        if start is None:
+            phase.detail = f"{len(question.items):,} held-out problems asked; there is no model before this one"
+            return Completed(done, None, later)
+        earlier, was_known = _recall_or_ask(start.source, after, question, section, workspace, journal)
+        comparison = _compare(earlier, later, after, workspace)
+        if is_known and was_known:
+            phase.reuse()
+        phase.artefacts |= {"evaluation": later.id, "evaluation_before": earlier.id}
+        phase.detail = _summarise(comparison)
+    after.artefacts.update({name: str((after.folder.path / name).resolve()) for name in REPORTS})
+    return Completed(done, comparison, later)
+
+
+def build_question(finished: Finished, section: EvaluateSection, workspace: Workspace) -> Question:
+    """The first held-out traces as items: the prompt, and the final answer. Conversations have none, and are left out."""
+    dataset = finished.prepared.dataset
+    traces = (trace for trace in iter_traces(dataset, VALIDATION, workspace.objects) if isinstance(trace, Trace))
+    items = [
+        EvalItem(
+            id=trace.id,
+            prompt=trace.prompt,
+            expected_answer=trace.final_answer,
+            category=_read_meta(trace, "category"),
+            difficulty=_read_meta(trace, "difficulty"),
+            section=_read_meta(trace, "section"),
+        )
+        for trace in islice(traces, section.items)
+    ]
+    return Question(f"{dataset.name}@{dataset.version}", tuple(items), PLACE)
+
+
+def _read_meta(trace: Trace, key: str) -> str | None:
+    value = (trace.meta or {}).get(key)
+    return None if value is None else str(value)
+
+
+def _recall_or_ask(
+    checkpoint: str,
+    after: Finished,
+    question: Question,
+    section: EvaluateSection,
+    workspace: Workspace,
+    journal: Journal,
+) -> tuple[Evaluation, bool]:
+    """The evaluation of a checkpoint on these items, and whether it was there already."""
+    rendering = after.prepared.token_set.rendering
+    key = digest_json(
+        {
+            "stage": "evaluation",
+            "semantics": EVALUATION_SEMANTICS,
+            "checkpoint": checkpoint,
+            "items": [item.model_dump(mode="json") for item in question.items],
+            "rendering": None if rendering is None else rendering.model_dump(mode="json"),
+            "max_tokens": section.max_tokens,
+        }
+    )
+    known = recall(workspace, key, Evaluation)
+    if known is not None:
+        return known, True
+    decoding = Decoding(max_tokens=section.max_tokens, temperature=0.0, top_k=0, top_p=1.0)
+    found = evaluate_by_generation(
+        checkpoint,
+        question,
+        decoding,
+        workspace,
+        lambda done, total: journal.screen.show_progress("problems answered", done, total),
+        rendering,
+    )
+    workspace.ledger.remember(key, found.record.id)
+    return found.record, False
+
+
+def _compare(earlier: Evaluation, later: Evaluation, finished: Finished, workspace: Workspace) -> Comparison:
+    """The delta report, in every form, in the folder of the run."""
+    comparison, before, after = compare(earlier.id, later.id, workspace, ALPHA)
+    before = before.model_copy(update={"label": find_run(str(earlier.checkpoint), workspace).name})
+    after = after.model_copy(update={"label": finished.run.name})
+    for name in REPORTS:
+        write_comparison(comparison, before, after, finished.folder.path / name, overwrite=True)
+    return comparison
+
+
+def _summarise(comparison: Comparison) -> str:
+    delta = comparison.overall[0]
+    if delta.a.value is None or delta.b.value is None:
+        return f"{delta.metric.replace('_', ' ')}: not measured"
+    return (
+        f"{delta.metric.replace('_', ' ')} {delta.a.value:.1%} before, {delta.b.value:.1%} after, "
+        f"on {comparison.num_items:,} held-out problems"
+    )
+
+
+# ── resuming ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _find_unfollowed(workspace: Workspace) -> str | None:
+    """The newest run that ended, and whose manifest asks for more than was done: a fine-tuning, or a comparison."""
+    for run_record in find_runs(workspace):
+        end = outcome_of(run_record, workspace)
+        folder = _folder_of(run_record.id, workspace)
+        manifest = None if folder is None else folder.read_manifest()
+        if end is None or end.status != "completed" or end.checkpoint is None or folder is None or manifest is None:
+            continue
+        if manifest.finetune is not None:
+            if not _was_followed(end.checkpoint, workspace):
+                return run_record.id
+        elif _lacks_comparison(folder, manifest):
+            return run_record.id
+    return None
+
+
+def _folder_of(run_id: str, workspace: Workspace) -> RunFolder | None:
+    try:
+        return workspace.find_run_folder(run_id)
+    except UnknownRef:  # it was removed
+        return None
+
+
+def _was_followed(checkpoint: str, workspace: Workspace) -> bool:
+    """Whether a run that starts from the checkpoint has ended."""
+    for role, child_id in workspace.ledger.children(checkpoint):
+        child = workspace.ledger.get(child_id) if role == "start" else None
+        if isinstance(child, Plan):
+            ends = [outcome_of(run_record, workspace) for run_record in find_runs(workspace, child.id)]
+            if any(end is not None and end.status == "completed" for end in ends):
+                return True
+    return False
+
+
+def _lacks_comparison(folder: RunFolder, manifest: Manifest) -> bool:
+    wanted = manifest.evaluate.items > 0 and manifest.data.traces is not None and folder.read_plan().start is not None
+    return wanted and not all((folder.path / name).exists() for name in REPORTS)
