@@ -2,9 +2,10 @@
 
     python bench/kill_matrix.py [--kills 100] [--backends reference torch] [--seed 0] [--steps 40]
 
-First a run is left alone. Then, for each trial, the same plan is begun in a workspace of its own and killed (SIGKILL) at an
-instant drawn evenly from the time that the first run trained, sometimes again as it goes on, and at last let to its end. It
-counts as equal where the final weights, the optimizer's state and every event apart from its times are the same to the bit.
+First a run is left alone. Then, for each trial, the same plan is begun in a workspace of its own and killed (SIGKILL): up to
+two steps' time after its event stream has come to a place drawn evenly from what is left of it. Sometimes it is killed again as
+it goes on, and at last it is let to its end. It counts as equal where the final weights, the optimizer's state and every event
+apart from its times are the same to the bit. Only kills that met a process that was still training are counted.
 """
 
 import argparse
@@ -43,6 +44,7 @@ SETTINGS = (
 )
 SHARE_KILLED_AGAIN = 0.3
 READY = "ready"
+OVER = "after training"
 
 
 def main() -> int:
@@ -124,6 +126,8 @@ def count_equal(backend: str, arguments: argparse.Namespace) -> bool:
         Path(folder, "text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         first = Path(folder, "undisturbed")
         expected, train_s = run_to_the_end(first, backend, arguments)
+        (stream,) = first.glob("runs/*/events.jsonl")
+        num_bytes, step_s = stream.stat().st_size, train_s / arguments.steps
         shutil.rmtree(first / "runs")  # what is left has no run to go on with
         num_kills = num_equal = num_trials = 0
         where: Counter[str] = Counter()
@@ -131,10 +135,12 @@ def count_equal(backend: str, arguments: argparse.Namespace) -> bool:
             root = Path(folder, "trial")
             shutil.copytree(first, root)  # text and tokens are there, and no run
             num_trials += 1
-            kills = 1 + (num_kills + 1 < arguments.kills and draw.random() < SHARE_KILLED_AGAIN)
-            for _ in range(kills):
-                kill(root, backend, arguments, draw.uniform(0, train_s))
-                where[find_stage(root)] += 1
+            kills = 0
+            for _ in range(1 + (num_kills + 1 < arguments.kills and draw.random() < SHARE_KILLED_AGAIN)):
+                instant = (draw.random(), draw.uniform(0, 2 * step_s))
+                if kill(start(root, backend, arguments), root, num_bytes, *instant):
+                    kills += 1
+                    where[find_stage(root)] += 1
             num_kills += kills
             end, _ = run_to_the_end(root, backend, arguments)
             if end == expected:
@@ -160,11 +166,20 @@ def start(root: Path, backend: str, arguments: argparse.Namespace) -> subprocess
     return process
 
 
-def kill(root: Path, backend: str, arguments: argparse.Namespace, after_s: float) -> None:
-    process = start(root, backend, arguments)
+def kill(process: subprocess.Popen[str], root: Path, num_bytes: int, share: float, after_s: float) -> bool:
+    """Kill a process `after_s` seconds after `share` of the events to come were written; whether it was still training."""
+    begun = measure_events(root)
+    while measure_events(root) < begun + share * (num_bytes - begun) and process.poll() is None:
+        time.sleep(0.001)
     time.sleep(after_s)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    return process.returncode == -signal.SIGKILL and find_stage(root) != OVER
+
+
+def measure_events(root: Path) -> int:
+    """Bytes of the run's events; 0 before there are any."""
+    return sum(path.stat().st_size for path in root.glob("runs/*/events.jsonl"))
 
 
 def run_to_the_end(root: Path, backend: str, arguments: argparse.Namespace) -> tuple[dict[str, str], float]:
@@ -179,7 +194,7 @@ def run_to_the_end(root: Path, backend: str, arguments: argparse.Namespace) -> t
 
 def find_stage(root: Path) -> str:
     """Where the kill met the run, as its folder tells."""
-    (run,) = (root / "runs").iterdir()
+    (run,) = (path for path in (root / "runs").iterdir() if not path.name.startswith("."))
     if any((run / "checkpoints").glob(".*.tmp")):
         return "while a checkpoint was written or removed"
     events = run / "events.jsonl"
@@ -187,7 +202,7 @@ def find_stage(root: Path) -> str:
         return "before the first event"
     data = events.read_bytes()
     if b'"kind":"run-finished"' in data:
-        return "after training"
+        return OVER
     return "before the first checkpoint" if not any((run / "checkpoints").glob("step-*")) else "between checkpoints"
 
 

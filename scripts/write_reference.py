@@ -122,6 +122,12 @@ MEANINGS: dict[str, str] = {
     "budgets.inference_rss_mb": "Resident memory of a fresh process that uses the model (1 MB = 10⁶ bytes).",
     "budgets.model_file_mb": "Size of `model.safetensors`.",
     "budgets.training_peak_mb": "Memory that training takes beyond the framework's own.",
+    "watch.trackers": "`tensorboard`, `wandb` and `mlflow`: each follows `events.jsonl` in a process of its own.",
+    "watch.folder": "Where TensorBoard and W&B write: TensorBoard into a folder there that is named after the run. `null`: "
+    "the run folder.",
+    "watch.project": "The project (W&B) or experiment (MLflow) that runs are put into.",
+    "watch.uri": "The server's address. `null`: for MLflow `MLFLOW_TRACKING_URI`, else `http://127.0.0.1:5000`; for W&B its "
+    "own settings (it works offline unless `WANDB_MODE` says otherwise).",
 }
 
 

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from trainwright.core.errors import AmbiguousRef, InvalidValue, RefMoved, UnknownRef
 from trainwright.core.records import DatasetVersion, SpecialTokens, Tokenizer
+from trainwright.store.filed_ledger import FiledLedger
 from trainwright.store.ledger import Ledger, MemoryLedger
 from trainwright.store.sql_ledger import SqlLedger
 
 CASES: dict[str, Callable[[Path], Ledger]] = {
     "memory": lambda folder: MemoryLedger(),
     "sqlite": lambda folder: SqlLedger.open_file(folder / "ledger.sqlite"),
+    "filed": FiledLedger.open_in,
 }
 NO_TOKENS = SpecialTokens(pad=None, unknown=None, begin=None, end=None)
 

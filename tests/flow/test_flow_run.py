@@ -26,6 +26,7 @@ METRICS_KEYS = {
     "epoch_history",
     "final_metrics",
     "phases",
+    "stability",
     "validation",
 }
 ROW_KEYS = {

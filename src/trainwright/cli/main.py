@@ -24,7 +24,7 @@ VERBS = {
     "plan": "Settle every number of a run and print it, without training.",
     "resume": "Go on with an interrupted run, exactly where it stood.",
     "train": "Go on from a checkpoint of another run, with other settings if wanted.",
-    "runs": "List runs, or show one.",
+    "runs": "List runs; show, watch, compare or track them.",
     "traces": "Import reasoning traces and conversations, and look at them.",
     "data": "Build dataset versions of traces, compare, export, check and forget.",
     "tokens": "Look at what a model is shown, token by token.",
@@ -32,6 +32,8 @@ VERBS = {
     "evaluate": "Ask a model the items of an evalset, and score its answers.",
     "compare": "Hold two evaluations against each other, item by item.",
     "lineage": "Show what a record came from and what came of it.",
+    "verify": "Compute a run, or a part of it, again, and compare.",
+    "store": "Check everything in the workspace, or make its ledger again.",
     "export": "Write a model as a folder that other tools open.",
     "doctor": "Check whether this machine has what training needs.",
 }

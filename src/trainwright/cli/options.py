@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trainwright.core.errors import InvalidValue
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -44,6 +46,16 @@ def may_overwrite(output_dir: Path | None, overwrite: bool, yes: bool) -> bool:
     if not is_taken or not sys.stdin.isatty():
         return False
     return typer.confirm(f"{output_dir} is there already. Replace it?", err=True)
+
+
+def require_suffix(path: Path | None, *suffixes: str) -> None:
+    """Raises InvalidValue where a file that is to be drawn into has a name of another kind."""
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise InvalidValue(
+            f"{path} cannot be drawn into.",
+            why=f"The end of its name says what it is to be: {' or '.join(suffixes)}.",
+            next_step=f"For example: --output {path.stem or 'curves'}{suffixes[0]}",
+        )
 
 
 def make_table_console(width: int) -> "Console":

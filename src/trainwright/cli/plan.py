@@ -49,7 +49,7 @@ def plan(
     from trainwright.pipeline.use import find_origin_of
     from trainwright.prerequisites import estimate_footprint
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
     settings = read_manifest(
         manifest,
@@ -66,7 +66,7 @@ def plan(
         seed=seed,
         framework=framework,
     )
-    with ConsoleProgress(make_console()) as progress:
+    with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         prepared = prepare(settings, opened, Journal(progress), origin=find_origin_of(settings, opened))
     choice = prepared.choice

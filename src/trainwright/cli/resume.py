@@ -27,9 +27,9 @@ def resume(
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
-    with ConsoleProgress(make_console()) as progress:
+    with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         run_id = None if run is None else opened.ledger.resolve(run)
         options = Options(output_dir, overwrite, allow_drift=tuple(allow_drift or ()))

@@ -69,7 +69,7 @@ def run(
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
     settings = read_manifest(
         manifest,
@@ -90,7 +90,7 @@ def run(
     options = Options(
         output_dir, replace, skip_corpus, skip_tokenizer, resume, retrain, allow_drift=tuple(allow_drift or ())
     )
-    with ConsoleProgress(make_console()) as progress:
+    with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         completed = run_manifest(settings, opened, Journal(progress), [progress], options)
     report_completed(completed, as_json=as_json)

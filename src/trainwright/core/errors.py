@@ -8,7 +8,7 @@
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
     │   ├── DeviceUnavailable, MemoryShort
-    │   └── TrainwrightTooOld, LedgerUnavailable
+    │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
@@ -22,7 +22,7 @@
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
-    │   ├── BudgetExceeded, ValidationFailed
+    │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
@@ -188,6 +188,12 @@ class LedgerUnavailable(PrerequisiteError):
     """The ledger's database is damaged, locked for too long, or not there."""
 
     name = "ledger-unavailable"
+
+
+class TrackerFailed(PrerequisiteError):
+    """A tracker did not take what it was given; a run itself never fails for that."""
+
+    name, http_status = "tracker-failed", 502
 
 
 # ── 2: data ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -456,6 +462,18 @@ class ValidationFailed(EvaluationError):
     """The trained model does not pass its own checks."""
 
     name = "validation-failed"
+
+
+class VerificationFailed(EvaluationError):
+    """Computed again, a run came out differently, or what is stored of it was changed; step and tensor are named."""
+
+    name, http_status = "verification-failed", 409
+
+
+class CannotVerify(EvaluationError):
+    """Whether a run would come out the same again cannot be found out here; the reasons are named."""
+
+    name, http_status = "cannot-verify", 409
 
 
 class ItemsDiffer(EvaluationError):

@@ -203,6 +203,15 @@ class BudgetSection(Section):
     training_peak_mb: Annotated[float, Field(gt=0)] | None = 512.0
 
 
+class WatchSection(Section):
+    """Who follows the run, beside its own files. None of this is part of the plan: it changes no number of the run."""
+
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    folder: str | None = None
+    project: Annotated[str, Field(min_length=1)] = "trainwright"
+    uri: str | None = None
+
+
 class Manifest(Section):
     """The whole manifest. `name` is what refs are made from (`name@latest`); by default it is the corpus's own name.
 
@@ -219,6 +228,7 @@ class Manifest(Section):
     compute: ComputeSection = ComputeSection()
     evaluate: EvaluateSection = EvaluateSection()
     budgets: BudgetSection = BudgetSection()
+    watch: WatchSection = WatchSection()
     finetune: "Manifest | None" = None
 
 

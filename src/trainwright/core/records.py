@@ -590,10 +590,15 @@ class Interval(Frozen):
 
 
 class Difference(Frozen):
-    """The first tensor, by name, of the first checkpoint that came out differently."""
+    """The first checkpoint that is not what was recorded, and the first tensor in it, by name.
+
+    `computed`: computing the steps again gave something else. `stored`: it gave what was recorded, so the file was changed
+    after it was written. `events`: so was the event stream. `tensor` is empty where none can be named; the verdict says why.
+    """
 
     step: int
     tensor: str
+    cause: Literal["computed", "stored", "events"] = added("computed")
 
 
 class Verdict(Record):
@@ -638,6 +643,6 @@ def parse_record(document: dict[str, Any], expected_id: str | None = None) -> Re
         raise InternalError(
             f"The stored {record.kind} {expected_id[:12]} is not what its id says.",
             why=f"Its content has the digest {record.id[:12]}: it was changed after it was written.",
-            next_step="Restore the workspace's ledger from a copy.",
+            next_step="Make the ledger again from ledger.jsonl: trainwright store reindex",
         )
     return record

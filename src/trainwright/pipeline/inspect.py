@@ -2,20 +2,25 @@
 
 import contextlib
 import json
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from trainwright.core.errors import ObjectDamaged, UnknownRef
-from trainwright.core.records import Checkpoint, Outcome, Report, Run
+from trainwright.core.records import Checkpoint, Outcome, Report, Run, Verdict
 from trainwright.pipeline.publish import list_artefacts
 from trainwright.store.checkpoints import list_checkpoints
 from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.workspace import Workspace
-from trainwright.watch.events import iter_events, leave_out_undone
+from trainwright.watch.events import Event, iter_events, leave_out_undone
+from trainwright.watch.follow import Follower
+from trainwright.watch.live import Viewer
 
 PAGE = 1000
+LOOK_EVERY_S = 0.5
 Status = Literal["running", "interrupted", "completed", "failed"]
 
 
@@ -65,6 +70,12 @@ def outcome_of(run: Run, workspace: Workspace) -> Outcome | None:
         if isinstance(child, Outcome):
             return child
     return None
+
+
+def find_verdict(run: Run, workspace: Workspace) -> Verdict | None:
+    """The newest verdict on a run, or None where it was never verified."""
+    records = (workspace.ledger.get(child) for role, child in workspace.ledger.children(run.id) if role == "run")
+    return next((record for record in reversed(list(records)) if isinstance(record, Verdict)), None)
 
 
 def find_unfinished(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
@@ -121,6 +132,7 @@ def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
     outcome = state.outcome
     best = workspace.ledger.get(outcome.checkpoint) if outcome is not None and outcome.checkpoint else None
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
+    verdict = find_verdict(run, workspace)
     return {
         **state.as_document(),
         "error": None if outcome is None else outcome.error,
@@ -132,8 +144,39 @@ def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:
         "plan": folder.read_plan().model_dump(mode="json"),
         "environment": folder.read_environment(),
         "checkpoints": checkpoints,
+        "verdict": None if verdict is None else {"verdict_id": verdict.id, **verdict.model_dump(mode="json")},
         "attempts": folder.read_attempts(),
     }
+
+
+def read_events(ref: str, workspace: Workspace) -> list[Event]:
+    """Everything that a run said. Raises UnknownRef, AmbiguousRef, EventsDamaged."""
+    folder = workspace.find_run_folder(find_run(ref, workspace).id)
+    return list(iter_events(folder.events_path)) if folder.events_path.exists() else []
+
+
+def follow(run: Run, viewer: Viewer, workspace: Workspace, pause: Callable[[float], None] = time.sleep) -> None:
+    """Show a run to `viewer` as it is written, until no process writes it any more. Nothing but reading is done to it.
+
+    Raises EventsDamaged.
+    """
+    folder = workspace.find_run_folder(run.id)
+    follower = Follower(folder.events_path)
+    num_idle = 0
+    while True:
+        is_written = folder.is_locked()  # asked before reading, so that the last events are read
+        reading = follower.read_new()
+        if reading.restarted:
+            viewer.start_over()
+        viewer.take(reading.events)
+        if reading.events:
+            num_idle = 0
+            continue
+        num_idle += 1
+        # Asked twice: a run has its folder an instant before it has its lock.
+        if not is_written and num_idle > 1:
+            return
+        pause(LOOK_EVERY_S)
 
 
 def find_run(ref: str, workspace: Workspace) -> Run:

@@ -104,6 +104,7 @@ def write_run_files(
         lineage=render_tree(trace_lineage(workspace.ledger, checkpoint.id)),
         choice=read_choice(folder),
         commands=_list_commands(run, prepared),
+        attempts=folder.read_attempts(),
     )
     write_file(folder.report_path, html.encode())
     return metrics

@@ -21,11 +21,13 @@ from trainwright.pipeline.publish import (
     write_output_dir,
     write_run_files,
 )
+from trainwright.pipeline.track import read_assignments, write_watch
 from trainwright.pipeline.use import find_origin_of
 from trainwright.pipeline.validate import failed_checks, read_best, validate
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
+from trainwright.watch.trackers.process import follow_run
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     folder = choose_folder(prepared, name, workspace, journal, options, manifest)
     if folder.read_manifest() != manifest:
         folder.write_manifest(manifest)
+    write_watch(folder, manifest.watch)
     return fulfil(prepared, folder, workspace, journal, sinks, options)
 
 
@@ -132,7 +135,7 @@ def fulfil(
     if end is not None and end.status == "completed":
         finished = _reuse(prepared, folder, run, end, workspace, journal)
     else:
-        with folder.lock():
+        with folder.lock(), follow_run(read_assignments(folder), journal.screen.announce):
             finished = _finish(prepared, folder, run, workspace, journal, sinks, options)
     if options.output_dir is not None:
         path, _ = read_best(folder, finished.checkpoint.step)

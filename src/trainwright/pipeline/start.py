@@ -52,6 +52,27 @@ def read_first_state(plan: Plan, workspace: Workspace) -> TrainingState:
     return build_first_state(plan.model, plan.training, read_first_weights(plan, workspace))
 
 
+def read_start(plan: Plan, workspace: Workspace) -> Standing:
+    """Before the first step; or, for a plan that continues another run, at the step of the checkpoint it continues.
+
+    What was best, and how long ago, was the other run's: a run's best checkpoint is one of its own. Raises like
+    `read_first_weights`.
+    """
+    if plan.start is None or plan.start.mode == "weights":
+        return Standing(Position.start(), None)
+    path, record = _find_source(plan, workspace)
+    content = read_checkpoint(path, expected=record)
+    found = content.position
+    position = Position(
+        step=found.step,
+        num_tokens=found.num_tokens,
+        num_events=0,
+        scheduled_step=found.step,
+        steadiness=found.steadiness,
+    )
+    return Standing(position, content.state)
+
+
 def take_over(
     folder: RunFolder, prepared: Prepared, workspace: Workspace, journal: Journal, allowed: Collection[str]
 ) -> Standing:
@@ -102,7 +123,10 @@ def _find_standing(folder: RunFolder, prepared: Prepared, workspace: Workspace, 
             {"at": read_clock(), "problem": said, "why": f"{problem.error.message} {problem.error.why}"}
         )
     if content is None:
-        return _start_of(prepared.plan, workspace, journal)
+        standing = read_start(prepared.plan, workspace)
+        if standing.state is not None:
+            journal.screen.announce(f"starting from step {standing.position.step:,} of another run")
+        return standing
     if content.fingerprint != prepared.token_set.tokenizer_fingerprint:
         raise TokenizerMismatch(
             "The checkpoint was trained with another tokenizer than the token set was made with.",
@@ -111,27 +135,6 @@ def _find_standing(folder: RunFolder, prepared: Prepared, workspace: Workspace, 
         )
     journal.screen.announce(f"going on from the checkpoint at step {content.position.step:,}")
     return Standing(content.position, content.state)
-
-
-def _start_of(plan: Plan, workspace: Workspace, journal: Journal) -> Standing:
-    """Before the first step; or, for a plan that continues another run, at the step of the checkpoint it continues.
-
-    What was best, and how long ago, was the other run's: a run's best checkpoint is one of its own.
-    """
-    if plan.start is None or plan.start.mode == "weights":
-        return Standing(Position.start(), None)
-    path, record = _find_source(plan, workspace)
-    content = read_checkpoint(path, expected=record)
-    found = content.position
-    position = Position(
-        step=found.step,
-        num_tokens=found.num_tokens,
-        num_events=0,
-        scheduled_step=found.step,
-        steadiness=found.steadiness,
-    )
-    journal.screen.announce(f"starting from step {found.step:,} of run {record.run[:12]}")
-    return Standing(position, content.state)
 
 
 def _find_source(plan: Plan, workspace: Workspace) -> tuple[Path, Checkpoint]:

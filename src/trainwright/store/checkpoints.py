@@ -132,6 +132,25 @@ def read_checkpoint(path: Path, *, expected: Checkpoint | None = None) -> Checkp
     return CheckpointContent(state, saved.position, record, saved.tokenizer_fingerprint)
 
 
+def render_checkpoint(
+    *, run_id: str, fingerprint: str, state: TrainingState, position: Position
+) -> tuple[Checkpoint, dict[str, bytes]]:
+    """What writing this state would give, record and files; nothing is written."""
+    saved = SavedState(run=run_id, tokenizer_fingerprint=fingerprint, num_updates=state.num_updates, position=position)
+    files = _render_files(state, saved)
+    return _build_record(run_id, position, {name: digest_bytes(data) for name, data in files.items()}), files
+
+
+def read_record(path: Path) -> Checkpoint:
+    """The record of the checkpoint in folder `path`: every file is hashed, no tensor is parsed.
+
+    Raises CheckpointDamaged, TrainwrightTooOld.
+    """
+    files = _read_verified(path, CONTENT_FILES, None)
+    saved = _parse_state(files[STATE_FILE], path)
+    return _build_record(saved.run, saved.position, {name: digest_bytes(data) for name, data in files.items()})
+
+
 def read_weights(path: Path, *, expected: Checkpoint | None = None) -> dict[str, NDArray[np.float32]]:
     """The weights alone of the checkpoint in folder `path`, verified. Raises CheckpointDamaged, TrainwrightTooOld."""
     files = _read_verified(path, (MODEL_FILE,), expected)

@@ -106,4 +106,6 @@ def _translate(error: sa.exc.DBAPIError, what: str, place: str) -> PrerequisiteE
         remedy = "Find the process that holds the workspace and let it finish; then run it again."
     elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         remedy = f"Restore the {what} from a copy, or move it away to begin a new one; objects and runs stay."
+        if what == "ledger":
+            remedy = "Make it again from ledger.jsonl: trainwright store reindex"
     return LedgerUnavailable(f"The {what} {place} cannot be used.", why=f"The database said: {said}.", next_step=remedy)

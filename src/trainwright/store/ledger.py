@@ -1,8 +1,9 @@
 """The ledger: every record, what came from what, the refs that name records, and which stage made what.
 
 Records are immutable and lie here under their id. Refs (`stories@latest`) are the only thing that moves, by
-compare-and-swap, and every move is kept. `SqlLedger` (in `sql_ledger.py`) keeps it all in a database, `MemoryLedger` in
-this process; `tests/contract/test_ledger_contract.py` runs over both.
+compare-and-swap, and every move is kept. `SqlLedger` (in `sql_ledger.py`) keeps it all in a database, `FiledLedger` (in
+`filed_ledger.py`) in a database that can be made again from a file, `MemoryLedger` in this process;
+`tests/contract/test_ledger_contract.py` runs over all of them.
 """
 
 import difflib
@@ -58,6 +59,18 @@ class RefMove:
     why: str
 
 
+@dataclass(frozen=True)
+class Memo:
+    """That the stage inputs digested into `key` gave a record."""
+
+    key: str
+    record_id: str
+
+
+Entry = StoredRecord | RefMove | Memo
+"""What a ledger is made of: everything else in it (edges, where the refs are now) follows from these, in their order."""
+
+
 class Ledger(Protocol):
     """Where rows lie. Several threads and processes may use one ledger at once; no write is lost, none is half done."""
 
@@ -75,6 +88,9 @@ class Ledger(Protocol):
 
         `after` is the id of the last record of the page before. Raises UnknownRef where there is no such record.
         """
+
+    def ids(self) -> list[str]:
+        """The ids of all records, the first put first; none of them is read."""
 
     def parents(self, record_id: str) -> list[tuple[str, str]]:
         """(role, id) of what a record came from, by role. Empty for an unknown id."""
@@ -155,6 +171,11 @@ class MemoryLedger:
             chosen = [record_id for record_id in ids if kind is None or self._kinds[record_id] == kind][:limit]
             rows = [(record_id, *self._documents[record_id]) for record_id in chosen]
         return [StoredRecord(parse_document(document, record_id), added_at) for record_id, document, added_at in rows]
+
+    def ids(self) -> list[str]:
+        """All ids; see `Ledger.ids`."""
+        with self._lock:
+            return list(self._documents)
 
     def parents(self, record_id: str) -> list[tuple[str, str]]:
         """(role, id), by role; see `Ledger.parents`."""
@@ -239,7 +260,7 @@ def parse_document(text: str, record_id: str) -> Record:
         raise InternalError(
             f"The stored record {record_id[:12]} cannot be read.",
             why=" ".join(str(error).split())[:300],
-            next_step="Restore the workspace's ledger from a copy.",
+            next_step="Make the ledger again from ledger.jsonl: trainwright store reindex",
         ) from error
 
 

@@ -27,6 +27,7 @@ from trainwright.core.records import (
     Run,
     Tokenizer,
     TokenSet,
+    Verdict,
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
 from trainwright.store.ledger import Ledger
@@ -137,7 +138,7 @@ def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: s
         except InternalError as error:
             findings.append(Finding(found, "record", "record", "damaged", error.why))
         else:
-            findings.extend(_check_objects(objects, record))
+            findings.extend(check_objects(objects, record))
             if isinstance(record, Checkpoint):
                 findings.extend(_check_checkpoint(ledger, runs, record))
     return findings
@@ -186,12 +187,16 @@ def label_record(record: Record) -> str:
             bits = record.metrics.get("bits_per_byte")
             measured = f", {bits.value:.4f} bits per byte" if bits is not None and bits.value is not None else ""
             return f"on {record.split}{measured}"
-        case Drift():
-            return f"at step {record.step:,}: {', '.join(change.name for change in record.changes)} changed"
         case Evaluation():
             return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case Outcome():
             return record.status
+        case Verdict():
+            where = f", step {record.difference.step:,}" if record.difference else ""
+            return f"{record.status}{where}, {record.share:.0%} of the steps computed again"
+        case Drift():
+            changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
+            return f"from step {record.step:,}: {changed}"
         case _:
             return ""
 
@@ -209,8 +214,9 @@ def _measure_depths(lineage: Lineage) -> dict[str, int]:
     return depths
 
 
-def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
-    for name, digest in _iter_objects(record):
+def check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
+    """Hash every object that a record names."""
+    for name, digest in iter_objects(record):
         try:
             objects.require_intact(digest)
         except TraceForgotten as error:
@@ -220,7 +226,7 @@ def _check_objects(objects: ObjectStore, record: Record) -> Iterator[Finding]:
             yield Finding(record.id, record.kind, name, problem, f"{error.message} {error.why}")
 
 
-def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
+def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
     """(what it is, digest) of every object that a record names. Source files are named for the record only."""
     match record:
         case DatasetVersion():
@@ -237,7 +243,7 @@ def _iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield f"boundaries of {split}", tokens.boundaries
                 if tokens.targets is not None:
                     yield f"targets of {split}", tokens.targets
-        case Run():
+        case Run() | Verdict():
             yield "environment", record.environment
         case Evaluation():
             yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))

@@ -3,7 +3,7 @@
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from trainwright.core.errors import TrainwrightTooOld
 from trainwright.core.records import Record
 from trainwright.store.database import build_engine, insert_or_ignore, translate_database_errors
 from trainwright.store.ledger import (
+    Entry,
+    Memo,
     Ref,
     RefMove,
     StoredRecord,
@@ -26,7 +28,8 @@ from trainwright.store.ledger import (
     unknown_record,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: `filed`. Version 1 gains the table when it is opened."""
 
 _metadata = sa.MetaData()
 _id = sa.String(64)
@@ -69,6 +72,13 @@ _recalls = sa.Table(
     sa.Column("key", sa.String(200), primary_key=True),
     sa.Column("record_id", _id, nullable=False),
 )
+# How many bytes of the ledger's file (`filed_ledger.py`) have been taken in; no row where there is no such file.
+_filed = sa.Table(
+    "filed",
+    _metadata,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("num_bytes", sa.BigInteger, nullable=False),
+)
 _schema_version = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 
 
@@ -93,11 +103,8 @@ class SqlLedger:
 
     def put(self, record: Record) -> str:
         """Keep a record; see `Ledger.put`."""
-        row = {"id": record.id, "kind": record.kind, "document": render_document(record), "added_at": read_clock()}
         with self._writing() as connection:
-            insert_or_ignore(connection, _records, row)
-            for role, parent in record.parents().items():
-                insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
+            _insert_record(connection, StoredRecord(record, read_clock()))
         return record.id
 
     def get(self, record_id: str) -> Record:
@@ -107,6 +114,16 @@ class SqlLedger:
         if document is None:
             raise unknown_record(record_id)
         return parse_document(document, record_id)
+
+    def has(self, record_id: str) -> bool:
+        """Whether there is a record of that full id (it is not read)."""
+        with self._reading() as connection:
+            return connection.scalar(sa.select(_records.c.seq).where(_records.c.id == record_id)) is not None
+
+    def require(self, record_id: str) -> None:
+        """Raises UnknownRef where there is no record of that full id."""
+        with self._reading() as connection:
+            _require_record(connection, record_id)
 
     def find(self, kind: str | None = None, limit: int = 100, after: str | None = None) -> list[StoredRecord]:
         """Newest first; see `Ledger.find`."""
@@ -122,6 +139,11 @@ class SqlLedger:
                 query = query.where(_records.c.seq < seq)
             rows = connection.execute(query).all()
         return [StoredRecord(parse_document(row.document, row.id), row.added_at) for row in rows]
+
+    def ids(self) -> list[str]:
+        """All ids; see `Ledger.ids`."""
+        with self._reading() as connection:
+            return list(connection.scalars(sa.select(_records.c.id).order_by(_records.c.seq)))
 
     def parents(self, record_id: str) -> list[tuple[str, str]]:
         """(role, id), by role; see `Ledger.parents`."""
@@ -178,8 +200,7 @@ class SqlLedger:
         """Note what a stage gave; see `Ledger.remember`."""
         with self._writing() as connection:
             _require_record(connection, record_id)
-            if not insert_or_ignore(connection, _recalls, {"key": key, "record_id": record_id}):
-                connection.execute(sa.update(_recalls).where(_recalls.c.key == key).values(record_id=record_id))
+            _note(connection, Memo(key, record_id))
 
     def recall(self, key: str) -> str | None:
         """What a stage gave, or None."""
@@ -201,9 +222,47 @@ class SqlLedger:
         """Close the connections."""
         self._engine.dispose()
 
+    # ── all of it ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def iter_entries(self) -> Iterator[Entry]:
+        """Everything that `take_in` needs to make an equal ledger, records verified: records, then moves, then memos.
+
+        Raises InternalError where a record is no longer what its id says.
+        """
+        with self._reading() as connection:
+            for row in connection.execute(sa.select(_records).order_by(_records.c.seq)):
+                yield StoredRecord(parse_document(row.document, row.id), row.added_at)
+            for move in connection.execute(sa.select(_ref_moves).order_by(_ref_moves.c.seq)).mappings():
+                yield RefMove(**move)
+            for memo in connection.execute(sa.select(_recalls).order_by(_recalls.c.key)).mappings():
+                yield Memo(**memo)
+
+    def take_in(self, entries: Iterable[Entry], num_filed: int | None, *, afresh: bool = False) -> None:
+        """Add what is on record elsewhere, all of it or nothing, and note how many bytes of the file that makes.
+
+        `num_filed` None: whoever opens the ledger next makes it again from its file, if there is one. `afresh`: in place
+        of everything that is here. The entries are taken as they are: a move was compared when it was
+        made.
+        """
+        with self._writing() as connection:
+            if afresh:
+                for table in (_records, _edges, _refs, _ref_moves, _recalls):
+                    connection.execute(sa.delete(table))
+            for entry in entries:
+                _insert_entry(connection, entry)
+            connection.execute(sa.delete(_filed))
+            if num_filed is not None:
+                connection.execute(sa.insert(_filed).values(only=1, num_bytes=num_filed))
+
+    def num_filed(self) -> int | None:
+        """Bytes of the ledger's file that have been taken in; None where it was made without it."""
+        with self._reading() as connection:
+            num_bytes: int | None = connection.scalar(sa.select(_filed.c.num_bytes))
+            return num_bytes
+
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def _prepare(self) -> None:
-        if self._read_version() is None:
+        version = self._read_version()
+        if version is None or version < SCHEMA_VERSION:
             with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
                 _metadata.create_all(connection)
                 insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
@@ -241,6 +300,32 @@ class SqlLedger:
     def _translated_errors(self) -> Iterator[None]:
         with translate_database_errors("ledger", self._place):
             yield
+
+
+def _insert_entry(connection: sa.Connection, entry: Entry) -> None:
+    match entry:
+        case StoredRecord():
+            _insert_record(connection, entry)
+        case RefMove():
+            values = {column: getattr(entry, column) for column in ("name", "from_id", "to_id", "at", "who", "why")}
+            connection.execute(sa.insert(_ref_moves).values(values))
+            if not insert_or_ignore(connection, _refs, {"name": entry.name, "record_id": entry.to_id}):
+                connection.execute(sa.update(_refs).where(_refs.c.name == entry.name).values(record_id=entry.to_id))
+        case Memo():
+            _note(connection, entry)
+
+
+def _insert_record(connection: sa.Connection, stored: StoredRecord) -> None:
+    record = stored.record
+    row = {"id": record.id, "kind": record.kind, "document": render_document(record), "added_at": stored.added_at}
+    insert_or_ignore(connection, _records, row)
+    for role, parent in record.parents().items():
+        insert_or_ignore(connection, _edges, {"child": record.id, "role": role, "parent": parent})
+
+
+def _note(connection: sa.Connection, memo: Memo) -> None:
+    if not insert_or_ignore(connection, _recalls, {"key": memo.key, "record_id": memo.record_id}):
+        connection.execute(sa.update(_recalls).where(_recalls.c.key == memo.key).values(record_id=memo.record_id))
 
 
 def _require_record(connection: sa.Connection, record_id: str) -> None:

@@ -1,9 +1,9 @@
 """A workspace: one folder that holds everything a person's runs read and write.
 
 objects/       content-addressed bytes        runs/          one folder per run
-ledger.sqlite  records, refs, stage memo      downloads/     fetched sources, kept to be resumed and reused
-traces.sqlite  traces and conversations, made when they are first asked for
-measurements/  what was measured on this machine, one JSON file per question
+ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
+traces.sqlite  traces and conversations       measurements/  what was measured on this machine, a file per question
+downloads/     fetched sources, kept
 """
 
 import json
@@ -121,7 +121,7 @@ def open_workspace(root: Path) -> Workspace:
     The environment's TRAINWRIGHT_TRACES_URL puts the trace store elsewhere, for example into PostgreSQL.
     Raises NotWritable, DiskFull, LedgerUnavailable, TrainwrightTooOld.
     """
-    from trainwright.store.sql_ledger import SqlLedger  # SQLAlchemy takes a while to load; `--help` should not wait
+    from trainwright.store.filed_ledger import FiledLedger  # SQLAlchemy takes a while to load; `--help` should not wait
 
     root = root.absolute()
     folders = {name: root / name for name in ("objects", "runs", "downloads", "measurements")}
@@ -130,7 +130,7 @@ def open_workspace(root: Path) -> Workspace:
     return Workspace(
         root=root,
         objects=FolderObjects(folders["objects"]),
-        ledger=SqlLedger.open_file(root / "ledger.sqlite"),
+        ledger=FiledLedger.open_in(root),
         runs=folders["runs"],
         downloads=folders["downloads"],
         measurements=folders["measurements"],

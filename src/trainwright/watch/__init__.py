@@ -1,1 +1,1 @@
-"""Readers of a run's event stream: console progress, training_metrics.json, report and plots."""
+"""Readers of a run's event stream: console, watching, comparison, training_metrics.json, report, plots, trackers."""

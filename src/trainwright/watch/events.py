@@ -178,7 +178,7 @@ def iter_events(path: Path) -> Iterator[Event]:
         for seq, line in enumerate(file):
             if not line.endswith(b"\n"):
                 return
-            yield _parse_line(path, seq, line)
+            yield parse_event(path, seq, line)
 
 
 UNDONE_BY_ROLLBACK = frozenset({"step", "anatomy", "validation", "sample", "checkpoint", "early-stop"})
@@ -265,7 +265,8 @@ def _without_numpy(value: Any) -> Any:
     return value
 
 
-def _parse_line(path: Path, seq: int, line: bytes) -> Event:
+def parse_event(path: Path, seq: int, line: bytes) -> Event:
+    """The event on a whole line, which must be the one numbered `seq`. Raises EventsDamaged, naming `path` and the line."""
     try:
         document = json.loads(line)
         found = document["seq"]
@@ -294,7 +295,7 @@ def _measure_kept(path: Path, keep: int | None) -> tuple[int, int]:
         for seq, line in enumerate(file):
             if seq == keep or not line.endswith(b"\n"):
                 break
-            _parse_line(path, seq, line)
+            parse_event(path, seq, line)
             num_events, num_bytes = seq + 1, num_bytes + len(line)
     if keep is not None and num_events < keep:
         raise EventsDamaged(

@@ -48,7 +48,7 @@ def build_training_metrics(
     `metrics` are the held-out measurements of the finished model (a Report's); without them the last validation during
     training speaks for it. What was never measured is None. Numbers may be NaN here; `write_training_metrics` copes.
     """
-    events = list(events)
+    events = leave_out_undone(events)
     rows = build_epoch_history(events)
     return {
         "run_id": run.id,

@@ -5,6 +5,7 @@ placeholder colours that `render_svg` replaces by CSS variables, so one drawing 
 """
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ SMOOTHING_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours by role. `background` None leaves the figure transparent."""
+    """Colours by role; `lines` are for curves that only have names. `background` None leaves the figure transparent."""
 
     ink: str
     grid: str
@@ -37,12 +38,19 @@ class Palette:
     validation: str
     rate: str
     bad: str
+    lines: tuple[str, ...]
     background: str | None
 
 
-PLAIN = Palette("#33383f", "#e3e6ea", "#b9cdf0", "#2b62c9", "#c2571a", "#2f7d5b", "#c22f3d", "#ffffff")
+PLAIN = Palette(
+    "#33383f", "#e3e6ea", "#b9cdf0", "#2b62c9", "#c2571a", "#2f7d5b", "#c22f3d",
+    ("#2b62c9", "#c2571a", "#2f7d5b", "#8a4fb5", "#0f7f8c", "#a8324a"), "#ffffff",
+)  # fmt: skip
 
-THEMED = Palette("#010101", "#010102", "#010103", "#010104", "#010105", "#010106", "#010107", None)
+THEMED = Palette(
+    "#010101", "#010102", "#010103", "#010104", "#010105", "#010106", "#010107",
+    ("#010110", "#010111", "#010112", "#010113", "#010114", "#010115"), None,
+)  # fmt: skip
 """Placeholders: `render_svg` turns each into var(--plot-ROLE), with the plain colour where no style sheet sets it."""
 
 
@@ -56,10 +64,10 @@ class Curve:
 
 def draw_loss(events: Iterable[Event]) -> "Figure":
     """Loss over learning rate, sharing the step axis, in plain colours on white: the figure of `loss.png`."""
-    events = leave_out_undone(events)
-    figure = _new_figure(8.0, 5.6, PLAIN)
+    events = list(events)
+    figure = new_figure(8.0, 5.6, PLAIN)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _fill_loss(upper, events, PLAIN)
+    fill_loss(upper, events, PLAIN)
     _fill_learning_rate(lower, events, PLAIN)
     upper.set_xlabel("")
     return figure
@@ -67,25 +75,30 @@ def draw_loss(events: Iterable[Event]) -> "Figure":
 
 def draw_loss_curve(events: Iterable[Event], width_in: float = 8.0, height_in: float = 3.6) -> "Figure":
     """Training loss (light), the same smoothed, and validation points; in theme colours, for `render_svg`."""
-    figure = _new_figure(width_in, height_in, THEMED)
-    _fill_loss(figure.subplots(), leave_out_undone(events), THEMED)
+    figure = new_figure(width_in, height_in, THEMED)
+    fill_loss(figure.subplots(), list(events), THEMED)
     return figure
 
 
 def draw_learning_rate(events: Iterable[Event], width_in: float = 8.0, height_in: float = 2.0) -> "Figure":
     """The learning rate of each step; in theme colours, for `render_svg`."""
-    figure = _new_figure(width_in, height_in, THEMED)
-    _fill_learning_rate(figure.subplots(), leave_out_undone(events), THEMED)
+    figure = new_figure(width_in, height_in, THEMED)
+    _fill_learning_rate(figure.subplots(), list(events), THEMED)
     return figure
 
 
 def write_loss_png(path: Path, events: Iterable[Event]) -> None:
     """Draw the run and write it whole to `path`; equal events give equal bytes. Raises DiskFull, NotWritable."""
+    write_png(path, draw_loss(events))
+
+
+def write_png(path: Path, figure: "Figure") -> None:
+    """Write a figure whole to `path`; equal figures give equal bytes. Raises DiskFull, NotWritable."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()
     with mpl.rc_context(_style(PLAIN)):
-        draw_loss(events).savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
     write_file(path, buffer.getvalue())
 
 
@@ -108,6 +121,8 @@ def render_svg(figure: "Figure", name: str, title: str) -> str:
     text = _prefix_ids(text, name)
     for role in ("ink", "grid", "raw", "train", "validation", "rate", "bad"):
         text = text.replace(getattr(THEMED, role), f"var(--plot-{role}, {getattr(PLAIN, role)})")
+    for index, (themed, plain) in enumerate(zip(THEMED.lines, PLAIN.lines, strict=True)):
+        text = text.replace(themed, f"var(--plot-line{index}, {plain})")
     text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--plot-font, sans-serif)", text)
     return _open_tag(text, title)
 
@@ -129,7 +144,8 @@ def _open_tag(text: str, title: str) -> str:
     return f'<svg {spaces} viewBox="{view_box.group(1)}" {lines} role="img" aria-label="{label}">{rest}'.rstrip()
 
 
-def _new_figure(width_in: float, height_in: float, palette: Palette) -> "Figure":
+def new_figure(width_in: float, height_in: float, palette: Palette) -> "Figure":
+    """An empty figure of that size in inches, which belongs to no window."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -150,13 +166,15 @@ def _style(palette: Palette) -> dict[Any, Any]:
     }
 
 
-def _fill_loss(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
+def fill_loss(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
+    """Training loss (light), the same smoothed, validation points, and a line where a loss was not finite."""
+    events = leave_out_undone(events)
     steps = [event for event in events if event["kind"] == "step"]
-    train = _curve(steps, "loss")
-    validation = _curve([event for event in events if event["kind"] == "validation"], "val_loss")
-    _dress(axes, palette, "loss, nats per token")
+    train = read_curve(steps, "loss")
+    validation = read_curve([event for event in events if event["kind"] == "validation"], "val_loss")
+    dress(axes, palette, "loss, nats per token")
     if not steps and not validation.steps:
-        _say_empty(axes, palette)
+        say_empty(axes, palette)
         return
     raw = thin(train)
     axes.plot(raw.steps, raw.values, color=palette.raw, linewidth=0.9, label="training")
@@ -170,23 +188,29 @@ def _fill_loss(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
     for label, bad, dashes in (("not finite", not_finite, "-"), ("skipped", skipped, ":")):
         for index, step in enumerate(bad[:100]):
             axes.axvline(step, color=palette.bad, linewidth=0.8, linestyle=dashes, label=None if index else label)
-    # Above the axes: inside, some run's curve would always pass behind it.
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 4, "columnspacing": 1.4}
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=palette.ink, handlelength=1.4, borderaxespad=0.0, **place)
+    add_legend(axes, palette)
+
+
+def add_legend(axes: "Axes", palette: Palette, num_columns: int = 4) -> None:
+    """Name the curves above the axes: inside, some run's curve would always pass behind the names."""
+    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "columnspacing": 1.4}
+    look: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "labelcolor": palette.ink, "handlelength": 1.4}
+    axes.legend(ncols=num_columns, borderaxespad=0.0, **place, **look)
 
 
 def _fill_learning_rate(axes: "Axes", events: Sequence[Event], palette: Palette) -> None:
-    rate = thin(_curve([event for event in events if event["kind"] == "step"], "learning_rate"))
-    _dress(axes, palette, "learning rate")
+    rate = thin(read_curve([event for event in leave_out_undone(events) if event["kind"] == "step"], "learning_rate"))
+    dress(axes, palette, "learning rate")
     if not rate.steps:
-        _say_empty(axes, palette)
+        say_empty(axes, palette)
         return
     axes.plot(rate.steps, rate.values, color=palette.rate, linewidth=1.6)
     axes.set_ylim(bottom=0.0)
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
 
 
-def _dress(axes: "Axes", palette: Palette, label: str) -> None:
+def dress(axes: "Axes", palette: Palette, label: str) -> None:
+    """Give axes our look: a quiet grid, no box, steps below and `label` at the side."""
     axes.patch.set_visible(False)
     axes.set_xlabel("step", color=palette.ink, fontsize=9)
     axes.set_ylabel(label, color=palette.ink, fontsize=9)
@@ -199,13 +223,15 @@ def _dress(axes: "Axes", palette: Palette, label: str) -> None:
     axes.margins(x=0.01)
 
 
-def _say_empty(axes: "Axes", palette: Palette) -> None:
+def say_empty(axes: "Axes", palette: Palette) -> None:
+    """Say in the middle of empty axes that they are."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, "no step was recorded", ha="center", va="center", color=palette.ink, transform=axes.transAxes)
 
 
-def _curve(events: Iterable[Event], key: str) -> Curve:
-    points = [(event["step"], float(event[key])) for event in events if is_finite_number(event[key])]
+def read_curve(events: Iterable[Event], key: str) -> Curve:
+    """The finite values that events give for `key`, by step."""
+    points = [(event["step"], float(event[key])) for event in events if is_finite_number(event.get(key))]
     return Curve(tuple(step for step, _ in points), tuple(value for _, value in points))
 
 
@@ -215,10 +241,12 @@ def smooth_curve(curve: Curve) -> Curve:
     Towards the start the window narrows from both sides, so that the steep fall there is not flattened; towards the end
     it loses its right side only, so that the line does not end in the noise of one step.
     """
-    half = round(SMOOTHING_SHARE * len(curve.values) / 2)
-    reaches = (min(half, index) for index in range(len(curve.values)))
-    windows = (curve.values[index - reach : index + reach + 1] for index, reach in enumerate(reaches))
-    return Curve(curve.steps, tuple(sum(window) / len(window) for window in windows))
+    num_values = len(curve.values)
+    half = round(SMOOTHING_SHARE * num_values / 2)
+    sums = list(itertools.accumulate(curve.values, initial=0.0))
+    reaches = (min(half, index) for index in range(num_values))
+    ends = ((index - reach, min(num_values, index + reach + 1)) for index, reach in enumerate(reaches))
+    return Curve(curve.steps, tuple((sums[stop] - sums[start]) / (stop - start) for start, stop in ends))
 
 
 def thin(curve: Curve, max_points: int = MAX_POINTS) -> Curve:

@@ -168,7 +168,8 @@ class _Pace:
 class ConsoleProgress:
     """A sink that shows a run, and the voice of the pipeline's phases. A context manager: leaving it ends the display.
 
-    `quiet` says nothing at all. `every_s` is the pause between two step lines in a log. `clock` is monotonic seconds.
+    `quiet` says nothing at all; without `live` it is plain lines even on a terminal. `every_s` is the pause between two
+    step lines in a log. `clock` is monotonic seconds.
     """
 
     def __init__(
@@ -176,12 +177,13 @@ class ConsoleProgress:
         console: "Console",
         *,
         quiet: bool = False,
+        live: bool = True,
         every_s: float = LOG_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
         self._is_quiet = quiet
-        self._is_live = console.is_interactive and not quiet
+        self._is_live = live and console.is_interactive and not quiet
         self._every_s = every_s
         self._clock = clock
         self._live: Live | None = None

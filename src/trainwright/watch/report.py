@@ -7,8 +7,9 @@ from typing import Any
 
 from trainwright.core.records import Check, DatasetVersion, Frozen, Measure, Plan, Report, Run, Tokenizer, TokenSet
 from trainwright.watch.events import Event, is_finite_number, leave_out_undone
+from trainwright.watch.layers import build_layers
 from trainwright.watch.plots import draw_learning_rate, draw_loss_curve, render_svg
-from trainwright.watch.progress import describe_trouble, render_duration
+from trainwright.watch.progress import render_duration
 
 WIDE_IN = 8.6
 NARROW_IN = 3.9
@@ -41,15 +42,18 @@ def render_report(
     lineage: str,
     choice: Mapping[str, Any] | None,
     commands: Sequence[Command],
+    attempts: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page as one string of HTML; every text in it is escaped, for a sample may hold anything.
 
     `metrics` is what `build_training_metrics` made, `environment` what `read_environment` read, `lineage` a text tree.
     `choice` tells how the compute was chosen: {"why": text, "candidates": [{column: value, …, "chosen": bool}, …]}, the
     columns in the order of the first candidate; None where the plan was pinned and nothing was measured. `report` None
-    (a run that did not come to its validation) leaves the held-out numbers "not measured".
+    (a run that did not come to its validation) leaves the held-out numbers "not measured". `attempts` are the lines of
+    `attempts.jsonl`: who worked on the run from which step, and what was wrong with what was found.
     """
-    page: str = _open_template().render(
+    page: str = open_template("report.html.j2").render(
+        style=read_style(),
         run=run,
         plan=plan,
         status=status,
@@ -64,8 +68,9 @@ def render_report(
         phases=metrics["phases"],
         curves=_draw_curves(events),
         rates=_pick_rates(events),
-        troubles=[event for event in events if event["kind"] in ("skip", "rollback")],
-        describe_trouble=describe_trouble,
+        layers=build_layers(events),
+        setbacks=[_build_setback(event) for event in events if event["kind"] in ("skip", "rollback")],
+        attempts=[_build_attempt(attempt) for attempt in attempts],
         facts=_build_plan_facts(plan),
         choice=None if choice is None else _build_choice(choice),
         environment=_build_environment(environment),
@@ -75,7 +80,8 @@ def render_report(
     return page
 
 
-def _open_template() -> Any:
+def open_template(name: str) -> Any:
+    """A page's template with the filters that all pages share; every text put into it is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -86,8 +92,13 @@ def _open_template() -> Any:
         bytes=render_bytes,
         short=lambda digest: digest[:12],
     )
-    source = resources.files("trainwright.watch").joinpath("report.html.j2").read_text(encoding="utf-8")
+    source = resources.files("trainwright.watch").joinpath(name).read_text(encoding="utf-8")
     return environment.from_string(source)
+
+
+def read_style() -> str:
+    """The style sheet of all pages: light and dark, wide and narrow, and for paper."""
+    return resources.files("trainwright.watch").joinpath("page.css").read_text(encoding="utf-8")
 
 
 # ── numbers as text ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,6 +214,26 @@ def _draw_curves(events: Sequence[Event]) -> dict[str, str]:
         "rate_wide": render_svg(draw_learning_rate(events, WIDE_IN, 2.0), "rate-wide", "Learning rate by step"),
         "rate_narrow": render_svg(draw_learning_rate(events, NARROW_IN, 2.2), "rate-narrow", "Learning rate by step"),
     }
+
+
+def _build_setback(event: Event) -> dict[str, Any]:
+    """A skip or a rollback as a row: at which step, what was done, why, and the numbers that it was judged by."""
+    if event["kind"] == "skip":
+        return {"step": event["step"], "what": "skipped", "why": event["reason"], "event": event}
+    factor = render_number(event["rate_factor"])
+    what = f"rolled back to step {event['to_step']:,}, rates × {factor} from there"
+    return {"step": event["step"], "what": what, "why": event["reason"], "event": event}
+
+
+def _build_attempt(attempt: Mapping[str, Any]) -> dict[str, str]:
+    """A line of `attempts.jsonl` as a row: when, and what happened."""
+    if "problem" in attempt:
+        return {"at": attempt["at"], "what": attempt["problem"], "why": attempt.get("why", ""), "verdict": "set aside"}
+    from_step = attempt.get("from_step")
+    begun = f"went on from step {from_step:,}" if from_step else "began"
+    changes = [f"{change['name']}: {change['before']} → {change['now']}" for change in attempt.get("changes", ())]
+    why = f"changed since then: {'; '.join(changes)}" if changes else ""
+    return {"at": attempt["at"], "what": begun, "why": why, "verdict": "resumed" if from_step else "started"}
 
 
 def _pick_rates(events: Sequence[Event]) -> list[Event]:

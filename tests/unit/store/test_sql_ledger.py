@@ -143,7 +143,7 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     SqlLedger.open_file(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO schema_version VALUES (2)")
+        connection.execute("INSERT INTO schema_version VALUES (3)")
     connection.close()
     with pytest.raises(TrainwrightTooOld, match="newer"):
         SqlLedger.open_file(path)

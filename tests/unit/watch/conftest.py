@@ -1,6 +1,7 @@
 """A made-up run for the readers of events: 100 steps, a validation every 20, samples; no clock, no framework."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from trainwright.core.records import (
     TokenSplit,
     TrainingPlan,
 )
+from trainwright.watch.events import render_event
 
 AT = "2025-01-31T12:00:00.000+00:00"
 
@@ -63,6 +65,87 @@ def build_events(num_steps: int = 100, validate_every: int = 20) -> list[dict[st
         {"seq": seq, "kind": kind, **said, "timing": {"at": AT, **timing}}
         for seq, (kind, said, timing) in enumerate(facts)
     ]
+
+
+def build_anatomy(step: int, scale: float = 1.0, flags: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A look into the layers, as the loop writes it; its `seq` is for whoever puts it into a stream."""
+    groups = [
+        {
+            "name": name,
+            "gradient_norm": scale * norm,
+            "weight_norm": 5.0,
+            "update_ratio": scale * norm / 100,
+            "first_octave": first,
+            "octaves": [1, 10, 100, 10],
+        }
+        for name, norm, first in (
+            ("embedding", 2.0, -9),
+            ("layer 0", 1.0, -10),
+            ("layer 1", 0.5, -11),
+            ("norm", 0.1, -14),
+        )
+    ]
+    timing = {"at": AT, "rss_bytes": 1, "peak_rss_bytes": 2}
+    return {
+        "seq": 0,
+        "kind": "anatomy",
+        "step": step,
+        "groups": groups,
+        "weights": [],
+        "flags": list(flags),
+        "timing": timing,
+    }
+
+
+def build_skip(step: int) -> dict[str, Any]:
+    facts = {"step": step, "epoch": 0.1, "reason": "gradient norm", "loss": 9.5, "gradient_norm": 88.0, "limit": 12.0}
+    return {"seq": 0, "kind": "skip", **facts, "timing": {"at": AT}}
+
+
+def build_rollback(step: int, to_step: int) -> dict[str, Any]:
+    facts = {
+        "step": step,
+        "to_step": to_step,
+        "reason": "3 skips",
+        "num_rollbacks": 1,
+        "rate_factor": 0.5,
+        "barred_steps": [],
+    }
+    return {"seq": 0, "kind": "rollback", **facts, "timing": {"at": AT}}
+
+
+def build_eventful(num_steps: int = 60) -> list[dict[str, Any]]:
+    """A run with a look into its layers every ten steps, whose step 25 was skipped, and which then went back to step 20."""
+    told: list[dict[str, Any]] = []
+    for event in build_events(num_steps):
+        told.append(event)
+        if event["kind"] == "step" and event["step"] % 10 == 0:
+            told.append(build_anatomy(event["step"], scale=1 / event["step"]))
+        if event["kind"] == "step" and event["step"] == 24:
+            told += [build_skip(25), build_rollback(25, 20)]
+            again = [old for old in told if old["kind"] == "step" and 20 < old["step"] <= 24]
+            told += [{**old, "loss": old["loss"] + 0.5} for old in again]
+    return [{**event, "seq": seq} for seq, event in enumerate(told)]
+
+
+@pytest.fixture
+def eventful() -> list[dict[str, Any]]:
+    return build_eventful()
+
+
+@pytest.fixture
+def anatomy() -> Callable[..., dict[str, Any]]:
+    return build_anatomy
+
+
+@pytest.fixture
+def write_stream() -> Callable[..., bytes]:
+    """Events as the bytes of a stream; `at` tells apart two times of writing the same events."""
+
+    def write(events: list[dict[str, Any]], at: str = AT) -> bytes:
+        return b"".join(render_event({**event, "timing": {**event["timing"], "at": at}}) for event in events)
+
+    return write
 
 
 @pytest.fixture

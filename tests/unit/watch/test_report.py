@@ -235,3 +235,46 @@ def test_labels_lose_their_unit() -> None:
 def test_moments_are_told_in_utc() -> None:
     assert render_moment("2025-02-01T01:30:00+02:00") == "31 January 2025, 23:30 UTC"
     assert render_moment("2025-02-01T01:30:00") == "2025-02-01T01:30:00"
+
+
+# ── layers, setbacks, attempts ────────────────────────────────────────────────────────────────────────────────────────
+def test_layers_are_shown_with_their_histograms(parts, eventful):
+    html = render_report(**{**parts, "events": eventful})
+    page = Page(html)
+    assert "gradient norm by layer" in page.text
+    assert html.count('<svg class="bars"') == 4
+    assert "No layer's gradient exploded or vanished." in page.text
+    assert page.open == []
+
+
+def test_flag_is_shown_once_with_its_steps(parts, eventful, anatomy):
+    flagged = [*eventful, *(anatomy(step, flags=("vanishing layer 1",)) for step in (70, 80))]
+    text = " ".join(Page(render_report(**{**parts, "events": flagged})).text.split())
+    assert text.count("vanishing layer 1: raised 2 times, from step 70 to 80") == 1
+
+
+def test_skipped_steps_and_rollbacks_are_listed(parts, eventful):
+    text = Page(render_report(**{**parts, "events": eventful})).text
+    assert "Skipped steps and rollbacks" in text
+    assert "rolled back to step 20, rates × 0.5 from there" in text
+
+
+def test_quiet_run_has_no_section_about_what_did_not_happen(parts):
+    text = Page(render_report(**parts)).text
+    for heading in ("Layers", "Skipped steps", "Attempts"):
+        assert heading not in text
+
+
+def test_attempts_tell_of_resumes_changes_and_what_was_set_aside(parts):
+    at = "2025-01-31T12:00:00+00:00"
+    attempts = [
+        {"at": at, "from_step": 0, "process": 1},
+        {"at": at, "problem": "the checkpoint of step 40 is damaged", "why": "<b>another digest</b>"},
+        {"at": at, "from_step": 20, "process": 2, "changes": [{"name": "python", "before": "3.11", "now": "3.12"}]},
+    ]
+    html = render_report(**parts, attempts=attempts)
+    text = Page(html).text
+    assert "went on from step 20" in text
+    assert "python: 3.11 → 3.12" in text
+    assert "the checkpoint of step 40 is damaged" in text
+    assert "<b>another digest" not in html
