@@ -117,8 +117,8 @@ def test_every_verb_argument_and_option_is_documented(root, reference):
             assert leaf.help, path
             assert section.strip(), f"trainwright {path} is not documented"
             for param in leaf.params:
-                several = "key=value …" if param.name == "overrides" else f"{param.name.upper()} …"
-                shown = param.opts[0] if param.param_type_name == "option" else several
-                expected = shown if param.param_type_name == "option" or param.nargs == -1 else param.name.upper()
+                expected = param.opts[0] if param.param_type_name == "option" else param.name.upper()
+                if param.nargs == -1:
+                    expected = "key=value …" if param.name == "overrides" else f"{expected} …"
                 assert re.search(rf"`\[?{re.escape(expected)}[\s`\]]", section), f"{path}: {expected}"
                 assert param.help, f"{path}: {expected} has no help"

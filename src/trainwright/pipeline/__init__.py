@@ -12,7 +12,7 @@
     evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
     compare.py    two Evaluations → the delta report
     inspect.py    what is already there: runs, lineage
-    compare.py    what is already there: several runs side by side
+    compare_runs.py  what is already there: several runs side by side
     track.py      runs in other people's dashboards
     use.py        what a trained model is for: generate, export
     rendering.py  traces to samples, through a chat template

@@ -10,8 +10,10 @@ from trainwright.core.errors import (
     EventsDamaged,
     InternalError,
     ObjectDamaged,
+    ObjectMissing,
     PlanMismatch,
     RunDamaged,
+    TraceForgotten,
 )
 from trainwright.core.records import Checkpoint, Outcome, Record, Report, Run
 from trainwright.store.checkpoints import checkpoint_path, list_checkpoints, require_intact
@@ -90,16 +92,29 @@ def _check_objects(workspace: Workspace, records: dict[str, Record], digests: li
             workspace.objects.require_intact(digest)
         except ObjectDamaged as error:
             damaged[digest] = f"{error.message} {error.why}"
+        except TraceForgotten as error:
+            damaged[digest] = f"{error.why} Its bytes are still there: give `trainwright data forget` again."
     unnamed = dict(damaged)
     for record in records.values():
         for name, digest in iter_objects(record):
             unnamed.pop(digest, None)
             if digest in damaged:
                 yield Finding(record.id, record.kind, name, "damaged", damaged[digest])
-            elif not workspace.objects.has(digest):
+            elif not workspace.objects.has(digest) and not _was_erased(workspace, digest):
                 yield Finding(record.id, record.kind, name, "missing", f"There is no object {digest}.")
     for digest, why in unnamed.items():
         yield Finding("", "object", digest[:12], "damaged", why)
+
+
+def _was_erased(workspace: Workspace, digest: str) -> bool:
+    """Whether an object is gone because a trace in it was forgotten: then nothing is missing."""
+    try:
+        workspace.objects.require_intact(digest)
+    except TraceForgotten:
+        return True
+    except ObjectMissing:
+        return False
+    return False
 
 
 def _check_run_folder(folder: RunFolder) -> Iterator[Finding]:

@@ -55,12 +55,15 @@ def insert_or_ignore(connection: sa.Connection, table: sa.Table, row: dict[str, 
 
 
 @contextmanager
-def translate_database_errors(what: str, place: str) -> Iterator[None]:
-    """Turn what a database says about `what` (the ledger, the trace store) at `place` into our errors."""
+def translate_database_errors(what: str, place: str, when_damaged: str) -> Iterator[None]:
+    """Turn what a database says about `what` (the ledger, the trace store) at `place` into our errors.
+
+    `when_damaged` is what to do about a database that cannot be read any more.
+    """
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _translate(error, what, place) from error
+        raise _translate(error, what, place, when_damaged) from error
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
@@ -88,7 +91,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
 
-def _translate(error: sa.exc.DBAPIError, what: str, place: str) -> PrerequisiteError:
+def _translate(error: sa.exc.DBAPIError, what: str, place: str, when_damaged: str) -> PrerequisiteError:
     code = getattr(error.orig, "sqlite_errorname", "")
     said = " ".join(str(error.orig).split())
     if code.startswith("SQLITE_FULL"):
@@ -105,7 +108,5 @@ def _translate(error: sa.exc.DBAPIError, what: str, place: str) -> PrerequisiteE
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         remedy = "Find the process that holds the workspace and let it finish; then run it again."
     elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        remedy = f"Restore the {what} from a copy, or move it away to begin a new one; objects and runs stay."
-        if what == "ledger":
-            remedy = "Make it again from ledger.jsonl: trainwright store reindex"
+        remedy = when_damaged
     return LedgerUnavailable(f"The {what} {place} cannot be used.", why=f"The database said: {said}.", next_step=remedy)

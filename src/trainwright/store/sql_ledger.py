@@ -31,6 +31,8 @@ from trainwright.store.ledger import (
 SCHEMA_VERSION = 2
 """2: `filed`. Version 1 gains the table when it is opened."""
 
+_WHEN_DAMAGED = "Make it again from ledger.jsonl: trainwright store reindex"
+
 _metadata = sa.MetaData()
 _id = sa.String(64)
 _records = sa.Table(
@@ -298,7 +300,7 @@ class SqlLedger:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        with translate_database_errors("ledger", self._place):
+        with translate_database_errors("ledger", self._place, _WHEN_DAMAGED):
             yield
 
 

@@ -41,6 +41,8 @@ PAGE = 200
 MAX_INDEXED_CHARACTERS = 500_000
 """PostgreSQL's tsvector has room for no more; what a trace has beyond is not found by searching."""
 
+_WHEN_DAMAGED = "Restore it from a copy, or move it away and import again; dataset versions hold their own traces."
+
 _metadata = sa.MetaData()
 _seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _traces = sa.Table(
@@ -293,7 +295,7 @@ class SqlTraces:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        with translate_database_errors("trace store", self._place):
+        with translate_database_errors("trace store", self._place, _WHEN_DAMAGED):
             yield
 
 

@@ -2,8 +2,8 @@
 
 objects/       content-addressed bytes        runs/          one folder per run
 ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
-traces.sqlite  traces and conversations       measurements/  what was measured on this machine, a file per question
-downloads/     fetched sources, kept
+downloads/     fetched sources, kept          measurements/  what was measured on this machine, a file per question
+traces.sqlite  traces and conversations, made when they are first asked for
 """
 
 import json

@@ -21,6 +21,7 @@ from trainwright.data.selection import Selection, parse_filter
 from trainwright.data.trace_dataset import iter_ids, iter_traces
 from trainwright.data.trace_export import FORMATS
 from trainwright.pipeline import datasets, forget
+from trainwright.pipeline.soundness import check_workspace
 from trainwright.pipeline.traces import import_traces, list_traces, measure_traces
 from trainwright.store.lineage import check_lineage
 from trainwright.store.traces import import_batch
@@ -366,6 +367,8 @@ def test_forgetting_lists_what_used_the_trace_and_erases_its_content(filled):
     datasets.require_usable(other, filled)
     found = check_lineage(filled.ledger, filled.objects, filled.runs, dataset.id)
     assert [one.problem for one in found] == ["forgotten"]
+    problems = check_workspace(filled).findings
+    assert not [one for one in problems if one.name in ("documents of train", "shard 1 of train", "records")]
 
 
 def test_a_rebuilt_version_differs_in_that_trace_alone(filled):
@@ -425,6 +428,17 @@ def test_forgetting_that_was_cut_short_holds_already_and_is_finished_by_a_second
     result = forget.forget_trace(trace_id, filled, who="someone", why="x")
     assert not filled.objects.has(dataset.splits["train"].documents)
     assert filled.ledger.find("receipt")[0].record == result.receipt
+
+
+def test_bytes_that_a_killed_erasing_left_are_found(filled):
+    dataset = build(filled).dataset
+    digest = dataset.splits["train"].documents
+    reason = filled.objects.root / "erased" / digest
+    reason.parent.mkdir()
+    reason.write_text("A trace in it was forgotten.")
+    (found,) = check_workspace(filled).findings
+    assert found.name == "documents of train"
+    assert "data forget` again" in found.why
 
 
 @pytest.mark.parametrize("moment", ["before the record", "before the objects", "after the objects"])
