@@ -95,6 +95,11 @@ def test_model_that_learnt_to_answer_is_asked_in_its_template(tuned):
     assert said.document["prompt"] == plain.document["prompt"]
 
 
+def test_run_that_learnt_from_samples_is_computed_again_to_the_same_weights(tuned):
+    command, _ = tuned
+    assert command("verify", "sums-tuned@latest", "--json").document["status"] == "verified"
+
+
 def test_output_folder_is_that_of_the_model_that_answers(tuned):
     command, _ = tuned
     command("run", "sums.yaml", "--output-dir=out")

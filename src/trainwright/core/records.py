@@ -623,8 +623,8 @@ class Verdict(Record):
 RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
     for record_type in (
-        *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Evaluation, Outcome, Drift, Verdict),
-        Forgotten,
+        *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict),
+        *(Forgotten, Evaluation),
     )
 }
 

@@ -181,7 +181,7 @@ def _train(
     plan = prepared.plan
     asking = open_asking(prepared, workspace)
     held_out = open_reader(prepared.token_set, "validation", workspace)
-    batches = _open_batches(prepared, open_reader(prepared.token_set, "train", workspace))
+    batches = open_batches(prepared, open_reader(prepared.token_set, "train", workspace))
 
     def validate() -> HeldOut:
         likelihood = measure_split(trainer, prepared, held_out, "validation")
@@ -211,7 +211,7 @@ def _train(
     return train(plan, trainer, batches, around, position)
 
 
-def _open_batches(prepared: Prepared, reader: TokenReader) -> Batches:
+def open_batches(prepared: Prepared, reader: TokenReader) -> Batches:
     """What the plan learns from, in the order in which it does."""
     plan = prepared.plan
     if plan.training.packing == "samples":

@@ -19,7 +19,7 @@ from trainwright.core.hashing import Digest, digest_bytes
 from trainwright.core.records import Checkpoint, Difference, Frozen, Interval, Plan, Run
 from trainwright.core.state import Position, TrainingState
 from trainwright.pipeline.drift import compare_environments, keep_environment, read_run_environment, render_change
-from trainwright.pipeline.execute import measure_split, open_reader
+from trainwright.pipeline.execute import measure_split, open_batches, open_reader
 from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.start import read_first_state, read_first_weights, read_start
 from trainwright.store.checkpoints import (
@@ -32,7 +32,6 @@ from trainwright.store.checkpoints import (
 from trainwright.store.differences import find_first_difference, read_raw_files
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace, open_workspace
-from trainwright.train.batches import BatchSource
 from trainwright.train.loop import Surroundings, train
 from trainwright.train.telling import HeldOut
 from trainwright.watch.events import Event, EventLog, iter_events, render_event
@@ -160,8 +159,10 @@ class Replay:
         descriptor = os.open(self._scratch, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         num_events = position.num_events or NUM_OPENING_EVENTS
         with EventLog(self._scratch, descriptor, num_events, sinks=[self._said]) as events:
+            reader = open_reader(self._original.prepared.token_set, "train", self._original.workspace)
+            batches = open_batches(self._original.prepared, reader)
             try:
-                train(self._plan, self._trainer, self._open_batches(), self._surround(events), position)
+                train(self._plan, self._trainer, batches, self._surround(events), position)
             except TrainingError as error:
                 self._differ(self._said.step + 1, f"{error.message} {error.why}")
         if not self._has_come_to_the_end:
@@ -193,16 +194,6 @@ class Replay:
             self._trainer.load_state(state)
             self._scheduled = (state, position)
         return position
-
-    def _open_batches(self) -> BatchSource:
-        training = self._plan.training
-        return BatchSource(
-            open_reader(self._original.prepared.token_set, "train", self._original.workspace),
-            seed=self._plan.seed,
-            batch_size=training.batch_size,
-            accumulation=training.accumulation,
-            seq_length=training.max_seq_length,
-        )
 
     def _surround(self, events: EventLog) -> Surroundings:
         prepared = self._original.prepared

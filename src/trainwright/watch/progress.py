@@ -271,6 +271,9 @@ class ConsoleProgress:
         kind = event["kind"]
         if kind == "run-started":
             self._num_steps = event["num_steps"]
+            # Another run may have been shown before this one.
+            self._pace, self._losses = _Pace(self._clock), _LossHistory()
+            self._step = self._validation = self._sample = None
         elif kind == "step":
             self._step = event
             self._losses.add(event["step"], event["loss"])

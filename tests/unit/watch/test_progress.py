@@ -86,6 +86,12 @@ def test_the_time_left_is_judged_by_steps_of_this_process(events: list[dict[str,
     assert second.endswith("1:36 left")  # 48 steps of 2 s
 
 
+def test_a_second_run_on_one_display_is_shown_as_if_it_were_the_first(events: list[dict[str, Any]]) -> None:
+    assert log_of(events + events)[-1] == log_of(events)[-1]
+    shorter = [event for event in events if event.get("step", 0) <= 20 or event["kind"] == "run-finished"]
+    assert log_of(events + shorter)[-1] == log_of(shorter)[-1]
+
+
 def test_quiet_says_nothing(events: list[dict[str, Any]]) -> None:
     stream = io.StringIO()
     with ConsoleProgress(make_console(stream), quiet=True) as progress:
