@@ -55,7 +55,7 @@ from trainwright.core.state import TrainingState, Weights
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FIRST_CACHE_POSITIONS = 64
 SLICE_POSITIONS = 1024
-"""Positions that go through the layers at one time where nothing is compiled."""
+"""Positions that go through the layers at one time on a processor."""
 
 
 class TorchDecoder:
@@ -125,8 +125,8 @@ class TorchModel:
 
     @torch.no_grad()
     def score(self, batch: Batch) -> Scores:
-        """A trainer that was compiled scores with the layers it trains with; others score slice by slice."""
-        parts = [batch] if self._is_compiled else list(iter_slices(batch))
+        """A trainer that was compiled scores with the layers it trains with."""
+        parts = iter_slices(batch, self._device)
         losses, hits = zip(*(scored for part in parts for scored in self._iter_scored(part)), strict=True)
         size = batch.tokens_BT.shape
         return Scores(to_array(torch.cat(losses)).reshape(size), torch.cat(hits).cpu().numpy().reshape(size))
@@ -196,8 +196,7 @@ class TorchTrainer(TorchModel):
         for tensor in self._trained.values():
             tensor.grad = None
         torch.manual_seed(dropout_seed)
-        # Compiled code wants one fixed shape; without it, slices need a fraction of the memory and are no slower.
-        parts = micro_batches if self._is_compiled else [part for batch in micro_batches for part in iter_slices(batch)]
+        parts = (part for batch in micro_batches for part in iter_slices(batch, self._device))
         sums = [self._backward(part, num_targets) for part in parts]
         return Gradients(
             nll_sum=sum(nll for nll, _ in sums),
@@ -308,10 +307,15 @@ class TorchBackend:
         return TorchTrainer(shape, weights, compute, training)
 
 
-def iter_slices(batch: Batch) -> Iterator[Batch]:
-    """The batch in runs of rows of at most SLICE_POSITIONS positions (at least one row), so that activations stay small."""
+def iter_slices(batch: Batch, device: str) -> Iterator[Batch]:
+    """The batch in equal runs of rows of at most SLICE_POSITIONS positions (at least one row); whole on an accelerator.
+
+    On a processor slices are no slower, and their activations need a fraction of the memory. They are equal because
+    compiled code wants one shape.
+    """
     num_rows, num_positions = batch.tokens_BT.shape
-    size = max(1, SLICE_POSITIONS // num_positions)
+    most = max(1, SLICE_POSITIONS // num_positions) if torch.device(device).type == "cpu" else num_rows
+    size = max(size for size in range(1, min(most, num_rows) + 1) if num_rows % size == 0)
     for first in range(0, num_rows, size):
         yield batch.rows(first, first + size)
 
@@ -338,11 +342,15 @@ def set_up(compute: Compute) -> None:
 
 
 def _keep_large_blocks() -> None:
-    """Let glibc keep big temporaries instead of returning and faulting them in again at every step."""
-    m_mmap_threshold, m_trim_threshold = -3, -1
+    """Let glibc keep big temporaries instead of returning and faulting them in again at every step.
+
+    In one arena: what one thread leaves behind, such as the bytes of a checkpoint, another one then uses again.
+    """
+    m_mmap_threshold, m_trim_threshold, m_arena_max = -3, -1, -8
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library: only slower
         return
+    mallopt(m_arena_max, 1)
     mallopt(m_mmap_threshold, 1 << 30)
     mallopt(m_trim_threshold, (1 << 31) - 1)
