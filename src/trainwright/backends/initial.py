@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import ModelShape, TrainingPlan
+from trainwright.core.errors import UnsupportedPlan
+from trainwright.core.records import ImportedShape, ModelShape, Shape, TrainingPlan
 from trainwright.core.seeds import build_generator
 from trainwright.core.state import TrainingState
 
@@ -23,6 +24,17 @@ FINAL_NORM = "model.norm.weight"
 def layer_prefix(layer: int) -> str:
     """What the names of one decoder layer begin with."""
     return f"model.layers.{layer}."
+
+
+def require_own(shape: Shape, framework: str) -> ModelShape:
+    """The shape of a decoder of our own. Raises UnsupportedPlan for a model that was made elsewhere."""
+    if isinstance(shape, ImportedShape):
+        raise UnsupportedPlan(
+            f"The {framework} backend cannot run a model in the Hugging Face format.",
+            why="It has our own decoder alone.",
+            next_step="Set compute.framework=transformers (or auto).",
+        )
+    return shape
 
 
 def weight_shapes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
