@@ -13,7 +13,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainwright.backends.initial import RAW, averaging_decay, check_weights, weight_names
+from trainwright.backends.initial import RAW, averaging_decay, check_weights, is_trained, weight_names
 from trainwright.backends.protocol import (
     IGNORED,
     Batch,
@@ -27,10 +27,9 @@ from trainwright.backends.protocol import (
 from trainwright.backends.torch import DTYPES, TorchBackend, count_octaves, iter_slices, measure_norms, set_up
 from trainwright.backends.torch_optimizer import to_array
 from trainwright.backends.transformers_network import (
-    add_dropout,
+    Dropping,
     build_module,
     find_cache_name,
-    is_trained,
     load_weights,
     name_parameters,
     run_module,
@@ -68,7 +67,6 @@ class TransformersModel:
         self.module = build_module(shape)
         load_weights(self.module, weights)
         self.module.to(compute.device)
-        self.module.is_dropping = False  # type: ignore[assignment]
         self.cache_name = find_cache_name(self.module)
         self._parameters = name_parameters(self.module)
         self._dtype = DTYPES[compute.dtype]
@@ -133,8 +131,7 @@ class TransformersTrainer(TransformersModel):
         self._average: dict[str, Tensor] = {}
         if training.ema_decay:
             self._average = {name: tensor.detach().clone() for name, tensor in self._trained.items()}
-        if training.dropout:
-            add_dropout(self.module, training.dropout)
+        self._dropping = Dropping(self.module, training.dropout)
         self._adamw = self._open_adamw()
         self._norm = 0.0
         self._num_updates = 0
@@ -166,7 +163,7 @@ class TransformersTrainer(TransformersModel):
         for tensor in self._trained.values():
             tensor.grad = None
         torch.manual_seed(dropout_seed)
-        with self._dropping():
+        with self._dropping:
             parts = [part for batch in micro_batches for part in iter_slices(batch) if part.num_targets]
             sums = [self._backward(part, num_targets) for part in parts]
         self._norm = float(torch.stack(torch._foreach_norm(self._gradients())).norm())
@@ -189,9 +186,6 @@ class TransformersTrainer(TransformersModel):
         objective = (1 - smoothing) * nll_N - smoothing * log_p_NV.mean(1)
         (objective.sum() / num_targets).backward()  # type: ignore[no-untyped-call]
         return float(nll_N.detach().double().sum()), int((logits_NV.argmax(1) == targets_N).sum())
-
-    def _dropping(self) -> "_Dropping":
-        return _Dropping(self.module)
 
     def _gradients(self) -> list[Tensor]:
         for tensor in self._trained.values():
@@ -263,25 +257,6 @@ class TransformersTrainer(TransformersModel):
     @property
     def _prefixes(self) -> tuple[str, ...]:
         return ("adamw.first.", "adamw.second.", *((RAW,) if self._average else ()))
-
-
-class _Dropping:
-    """The module drops while the block lasts: after residual branches, and before an adapter's matrices."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
-
-    def __enter__(self) -> None:
-        self._set(True)
-
-    def __exit__(self, *_: object) -> None:
-        self._set(False)
-
-    def _set(self, is_dropping: bool) -> None:
-        self._module.is_dropping = is_dropping  # type: ignore[assignment]
-        for name, part in self._module.named_modules():
-            if "lora_dropout" in name:
-                part.train(is_dropping)
 
 
 def _require_like(what: str, expected: Mapping[str, Any], given: Mapping[str, NDArray[Any]]) -> None:

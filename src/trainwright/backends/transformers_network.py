@@ -8,6 +8,7 @@ Shapes: B rows, T positions, V vocabulary.
 """
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -74,7 +75,9 @@ def _wrap(module: nn.Module, adapter: Adapter) -> nn.Module:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    wrapped: nn.Module = peft.get_peft_model(module, settings)
+    with warnings.catch_warnings():  # peft asks transformers for some things by their older names
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped: nn.Module = peft.get_peft_model(module, settings)
     wrapped.eval()
     return wrapped
 
@@ -97,14 +100,9 @@ def list_tied_names(module: nn.Module) -> frozenset[str]:
 
 def find_cache_name(module: nn.Module) -> str:
     """What the module calls the memory of what it has read: `past_key_values` until 5.40 of transformers, then `cache`."""
-    inner: Any = module.get_base_model() if hasattr(module, "get_base_model") else module
+    wrapped: Any = module
+    inner = wrapped.get_base_model() if hasattr(wrapped, "get_base_model") else wrapped
     return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
-
-
-def is_trained(name: str, shape: Shape) -> bool:
-    """Whether a weight is one that is trained: with an adapter, the adapter's matrices alone."""
-    has_adapter = isinstance(shape, ImportedShape) and shape.adapter is not None
-    return not has_adapter or ".lora_" in name
 
 
 @torch.no_grad()
@@ -123,15 +121,30 @@ def load_weights(module: nn.Module, weights: Weights) -> None:
         parameter.copy_(torch.tensor(weights[name]))
 
 
-def add_dropout(module: nn.Module, rate: float) -> None:
-    """Drop after each residual branch while the module is told to train: as the reference does."""
+class Dropping:
+    """Dropout after each residual branch, as the reference has it, and before an adapter's matrices: on inside the block."""
 
-    def drop(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        return nn.functional.dropout(output, rate) if module.is_dropping else output
+    def __init__(self, module: nn.Module, rate: float) -> None:
+        self._rate, self._is_on = rate, False
+        self._adapters = [part for name, part in module.named_modules() if "lora_dropout" in name]
+        if rate:
+            for name, part in module.named_modules():
+                if name.rpartition(".")[2] in BRANCH_ENDS:
+                    part.register_forward_hook(self._drop)
 
-    for name, part in module.named_modules():
-        if name.rpartition(".")[2] in BRANCH_ENDS:
-            part.register_forward_hook(drop)
+    def __enter__(self) -> None:
+        self._set(True)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(False)
+
+    def _drop(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return nn.functional.dropout(output, self._rate) if self._is_on else output
+
+    def _set(self, is_on: bool) -> None:
+        self._is_on = is_on
+        for part in self._adapters:
+            part.train(is_on)
 
 
 def run_module(module: nn.Module, batch: Batch, device: str, dtype: torch.dtype) -> Tensor:

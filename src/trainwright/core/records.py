@@ -231,7 +231,8 @@ class TokenSet(Record):
 class ImportedModel(Record):
     """A model folder in the Hugging Face format, as it was taken in: its configuration and its weights, by digest.
 
-    `name` is the folder's own. Weights that were pickled are kept as safetensors (`was_pickled`).
+    `name` is the folder's own. Weights that were pickled are kept as safetensors (`was_pickled`). `left_out` are tensors in
+    the files that are only another name of one that is there.
     """
 
     kind: Literal["imported-model"] = "imported-model"
@@ -239,6 +240,7 @@ class ImportedModel(Record):
     architecture: str
     files: dict[str, Digest]
     was_pickled: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,8 +25,9 @@ from trainwright.evaluate.prediction_traces import build_trace
 from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
 from trainwright.pipeline.asking import Asking, open_asking, open_asking_as
+from trainwright.pipeline.imported import read_model_weights
 from trainwright.pipeline.use import TrainedModel, find_model
-from trainwright.store.checkpoints import read_checkpoint, read_weights
+from trainwright.store.checkpoints import read_checkpoint
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
 
@@ -245,7 +246,9 @@ def _open_asked(
         settings=settings,
         checkpoint=checkpoint,
         compute=compute,
-        model=open_backend(compute.framework).open_model(plan.model, read_weights(model.path), compute),
+        model=open_backend(compute.framework).open_model(
+            plan.model, read_model_weights(plan.model, model.path, workspace), compute
+        ),
         asking=asking,
         answers=UnfinishedAnswers(workspace.root / "evaluations" / f"{digest_json(key)}.jsonl"),
     )
