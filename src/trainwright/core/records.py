@@ -568,13 +568,14 @@ class Evaluation(Record):
     """What a checkpoint answered to the items of an evalset, item by item.
 
     `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
-    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them. `metrics` has the version of
+    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them, `base` a model that was made
+    elsewhere and answered as it came. `metrics` has the version of
     each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code that
     scored. Intervals, comparisons and gates are functions of the table, and are not kept.
     """
 
     kind: Literal["evaluation"] = "evaluation"
-    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "base")
     checkpoint: Digest | None
     predictions: Digest | None
     evalset: str
@@ -588,11 +589,12 @@ class Evaluation(Record):
     statuses: dict[str, dict[ItemStatus, int]]
     aggregates: dict[str, Measure]
     table: Digest
+    base: Digest | None = added(None)
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
-        if self.checkpoint is None and self.predictions is None:
-            raise ValueError("an evaluation names the checkpoint that answered, or the predictions that were recorded")
+        if self.checkpoint is None and self.predictions is None and self.base is None:
+            raise ValueError("an evaluation names the model that answered, or the predictions that were recorded")
         return self
 
 
