@@ -18,8 +18,9 @@ from typing import Any
 
 from trainwright.watch.events import iter_events
 
-SETTINGS = ("--framework=reference", "--corpus=builtin:arithmetic", "--preset=quick", "train.sample_tokens=4")
+SETTINGS = ("--framework=reference", "--preset=quick", "train.sample_tokens=4", "data.split.block_lines=100")
 SMALL = ("--batch-size=8", "--max-seq-length=64", "model.hidden_size=64", "model.heads=2", "model.layers=2")
+NUM_LINES = 2000
 LENIENT = ("budgets.latency_p95_ms=null", "budgets.inference_rss_mb=null", "budgets.training_peak_mb=null")
 
 
@@ -32,6 +33,8 @@ def main() -> None:
     plain: list[float] = []
     followed: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
+        lines = (f"{number} and {number * 7 % 101} make {number + number * 7 % 101}." for number in range(NUM_LINES))
+        (Path(folder) / "sums.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         for turn in range(arguments.rounds):
             plain.append(_measure(Path(folder), arguments.steps, turn, "[]"))
             followed.append(_measure(Path(folder), arguments.steps, turn, f"[{arguments.trackers}]"))
@@ -45,6 +48,7 @@ def main() -> None:
 def _measure(folder: Path, num_steps: int, seed: int, trackers: str) -> float:
     """The median seconds of a step of one run."""
     words = [*SETTINGS, *SMALL, *LENIENT, f"--steps={num_steps}", f"--seed={seed}", f"watch.trackers={trackers}"]
+    words.append(f"--corpus={folder / 'sums.txt'}")
     done = subprocess.run(
         [sys.executable, "-m", "trainwright", "run", *words, "--retrain", "--json", "--workspace", str(folder / "ws")],
         stdout=subprocess.PIPE,

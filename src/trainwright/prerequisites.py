@@ -54,11 +54,12 @@ class Footprint(Frozen):
 
 def estimate_footprint(shape: Shape, training: TrainingPlan) -> Footprint:
     """Disk: the checkpoints that are kept, one being written, the best, and the plain artefacts. Memory: weights, gradients,
-    two optimizer moments, and for one micro-batch the activations and logits that the backward pass needs.
+    two optimizer moments, the average where one is kept, and for one micro-batch the activations and logits that the
+    backward pass needs.
     """
     if isinstance(shape, ImportedShape):
         return _estimate_imported(shape, training)
-    state_bytes = 3 * FLOAT_BYTES * shape.num_parameters
+    state_bytes = (4 if training.ema_decay else 3) * FLOAT_BYTES * shape.num_parameters
     rows = training.batch_size // training.accumulation
     positions = rows * training.max_seq_length
     per_position = shape.num_layers * (12 * shape.hidden_size + 4 * shape.intermediate_size) + 2 * shape.vocab_size

@@ -14,17 +14,18 @@ from trainwright.store.filed_ledger import FiledLedger
 from trainwright.store.ledger import Ledger, MemoryLedger
 from trainwright.store.sql_ledger import SqlLedger
 
-CASES: dict[str, Callable[[Path], Ledger]] = {
-    "memory": lambda folder: MemoryLedger(),
-    "sqlite": lambda folder: SqlLedger.open_file(folder / "ledger.sqlite"),
-    "filed": FiledLedger.open_in,
+CASES: dict[str, Callable[[Path, pytest.FixtureRequest], Ledger]] = {
+    "memory": lambda folder, request: MemoryLedger(),
+    "sqlite": lambda folder, request: SqlLedger.open_file(folder / "ledger.sqlite"),
+    "filed": lambda folder, request: FiledLedger.open_in(folder),
+    "postgresql": lambda folder, request: SqlLedger(request.getfixturevalue("new_database")()),
 }
 NO_TOKENS = SpecialTokens(pad=None, unknown=None, begin=None, end=None)
 
 
 @pytest.fixture(params=CASES)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    opened = CASES[request.param](tmp_path)
+    opened = CASES[request.param](tmp_path, request)
     yield opened
     opened.close()
 

@@ -165,8 +165,9 @@ class CommandLine:
         return read_events(run_folder)
 
     def run_folders(self) -> list[Path]:
-        """Every run's folder."""
-        return sorted((self.workspace / "runs").iterdir()) if self.workspace.exists() else []
+        """Every run's folder. What begins with a dot was left by a killed writer, and is none."""
+        folders = (self.workspace / "runs").iterdir() if self.workspace.exists() else ()
+        return sorted(folder for folder in folders if not folder.name.startswith("."))
 
     def events(self) -> list[dict[str, Any]]:
         """The events of the only run, without what depends on the clock."""

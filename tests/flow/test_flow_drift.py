@@ -33,7 +33,7 @@ def test_change_that_can_change_results_has_to_be_allowed_and_goes_on_record(sto
     assert (attempt["drift"]["step"], attempt["drift"]["changes"]) == (8, [change])
     run_id = folder.name.rpartition("-")[2]
     lineage = stopped_copy("lineage", run_id, "--json").document
-    assert "at step 8: OPENBLAS_CORETYPE changed" in lineage["tree"]
+    assert "from step 8: OPENBLAS_CORETYPE not there → Prescott" in lineage["tree"]
 
     # What was allowed once stays so; going back is a change like any other.
     stopped_copy.train_to_the_end("resume", "--json", environment=OTHER_KERNELS)

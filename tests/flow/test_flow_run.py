@@ -154,6 +154,13 @@ def test_report_lost_after_the_run_ended_is_written_again(finished_copy, corpus)
     assert {"report.html", "loss.png", "training_metrics.json"} <= set(again.document["artefacts"])
 
 
+def test_plan_that_was_fulfilled_under_another_name_is_found_by_its_own(finished_copy, finished, corpus):
+    again = finished_copy.run(corpus, "name=other")
+    assert again.document["run_id"] == finished.document["run_id"]
+    shown = finished_copy("runs", "show", "other@latest", "--json")
+    assert shown.document["weights_digest"] == finished.document["weights_digest"]
+
+
 def test_another_seed_reuses_data_and_tokenizer_alone(finished_copy, finished, corpus):
     other = finished_copy.run(corpus, "--seed=7")
     assert set(other.document["reused"]) == {"data", "tokenizer"}

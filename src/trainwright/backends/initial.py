@@ -180,10 +180,15 @@ def check_weights(shape: ModelShape, weights: Mapping[str, NDArray[Any]]) -> Non
     _check_arrays("weight", weight_shapes(shape), weights)
 
 
-def check_optimizer_state(shape: ModelShape, training: TrainingPlan, arrays: Mapping[str, NDArray[Any]]) -> None:
+def check_optimizer_state(
+    shape: ModelShape,
+    optimizer: Literal["adamw", "muon"],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    is_averaged: bool = False,
+) -> None:
     """Raise ValueError naming the first optimizer array that is missing, has another shape, or does not belong."""
-    expected = optimizer_state_shapes(shape, training.optimizer.name, is_averaged=training.ema_decay > 0)
-    _check_arrays("optimizer array", expected, arrays)
+    _check_arrays("optimizer array", optimizer_state_shapes(shape, optimizer, is_averaged=is_averaged), arrays)
 
 
 def _check_arrays(what: str, expected: Mapping[str, tuple[int, ...]], given: Mapping[str, NDArray[Any]]) -> None:

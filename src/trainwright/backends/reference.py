@@ -273,7 +273,9 @@ class ReferenceTrainer(ReferenceModel):
         Raises ValueError where names or shapes differ; then nothing has changed.
         """
         check_weights(self.shape, state.weights)
-        check_optimizer_state(self.shape, self.training, state.optimizer)
+        training = self.training
+        is_averaged = training.ema_decay > 0
+        check_optimizer_state(self.shape, training.optimizer.name, state.optimizer, is_averaged=is_averaged)
         self._weights = {name: np.array(state.weights[name], dtype=self.dtype) for name in self._weights}
         self._optimizer_state = {
             name: np.array(state.optimizer[name], dtype=self.dtype) for name in self._optimizer_state

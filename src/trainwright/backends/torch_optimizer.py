@@ -25,7 +25,8 @@ class TorchOptimizer:
 
     def __init__(self, parameters: Parameters, shape: ModelShape, training: TrainingPlan, dtype: torch.dtype) -> None:
         settings = training.optimizer
-        self._parameters, self._shape, self._training, self._settings = parameters, shape, training, settings
+        self._parameters, self._shape, self._settings = parameters, shape, settings
+        self._is_averaged = training.ema_decay > 0
         self._dtype = dtype
         names = packed_names(shape)
         by_muon = settings.name == "muon"
@@ -110,7 +111,7 @@ class TorchOptimizer:
     @torch.no_grad()
     def load_state(self, arrays: dict[str, NDArray[Any]], num_updates: int) -> None:
         """Become the optimizer that the state was read from. Raises ValueError where names or shapes differ."""
-        check_optimizer_state(self._shape, self._training, arrays)
+        check_optimizer_state(self._shape, self._settings.name, arrays, is_averaged=self._is_averaged)
         names = packed_names(self._shape)
 
         def gather(prefix: str, name: str) -> Tensor:

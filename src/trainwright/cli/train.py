@@ -38,10 +38,10 @@ def train(
     from trainwright.pipeline.journal import Journal
     from trainwright.pipeline.run import Options
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
     options = Options(output_dir, overwrite, retrain=retrain)
-    with ConsoleProgress(make_console()) as progress:
+    with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         finished = branch(source, overrides or [], opened, Journal(progress), [progress], options)
     report_finished(finished, as_json=as_json)

@@ -35,9 +35,9 @@ def verify(
     from trainwright.pipeline.verify import require_verified
     from trainwright.pipeline.verify import verify as verify_run
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
-    with ConsoleProgress(make_console()) as progress:
+    with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         verification = verify_run(run, opened, Journal(progress), sample=sample, seed=seed)
     if as_json:

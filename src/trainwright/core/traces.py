@@ -143,14 +143,16 @@ def parse_trace(document: Any) -> AnyTrace:
     except ValidationError as error:
         raise _invalid(_describe(error.errors(include_url=False)[0])) from None
     try:
-        num_bytes = len(trace.canonical)
+        # Nothing was converted and nothing left out, so this is the trace's own document, and half the work of building it.
+        canonical = canonical_json(document | {"meta": trace.meta})
     except UnicodeEncodeError:
         raise _invalid("meta holds half of a surrogate pair, which is not text") from None
     except RecursionError:
         raise _invalid("meta is nested too deeply") from None
     except (ValueError, TypeError) as error:
         raise _invalid(f"meta holds what JSON cannot: {error}") from None
-    require_payload(num_bytes)
+    require_payload(len(canonical))
+    trace.__dict__["canonical"] = canonical  # what the cached property would work out again
     return trace
 
 

@@ -4,8 +4,6 @@ from array import array
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from trainwright.core.traces import AnyTrace, Trace
 
 MAX_KEY_VALUES = 50
@@ -73,6 +71,8 @@ class TraceStatistics:
 
 
 def _describe(values: "array[int]") -> dict[str, float] | None:
+    import numpy as np  # not needed to import traces, and slow to load
+
     if not values:
         return None
     numbers = np.frombuffer(values, dtype=np.dtype(f"u{values.itemsize}"))

@@ -16,6 +16,7 @@ from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import check_footprint, load_prepared
 from trainwright.pipeline.publish import require_free
 from trainwright.pipeline.run import Finished, Options, choose_folder, fulfil
+from trainwright.pipeline.track import read_watch, write_watch
 from trainwright.pipeline.use import TrainedModel, find_model
 from trainwright.prerequisites import require_all
 from trainwright.store.checkpoints import read_checkpoint
@@ -58,6 +59,7 @@ def branch(
         phase.detail = f"from step {record.step:,} of run {source.run.id[:12]} to step {plan.training.num_steps:,}"
     prepared = load_prepared(workspace, plan)
     folder = choose_folder(prepared, manifest.name or source.run.name, workspace, journal, options)
+    write_watch(folder, read_watch(source.folder))  # whoever followed the source follows what became of it
     return fulfil(prepared, folder, workspace, journal, sinks, options)
 
 

@@ -91,16 +91,16 @@ def _go_on(
     if manifest.finetune is None:
         return _evaluate(done, manifest, workspace, journal)
     first = done[-1]
-    tuned = _name_after(manifest.finetune, first)
+    tuned = _name_after(manifest.finetune, first, manifest.name or first.run.name)
     again = Journal(journal.screen)
     after = run(tuned, workspace, again, sinks, _options_of(tuned, options))
     return _evaluate((*done, after), tuned, workspace, again)
 
 
-def _name_after(tuned: Manifest, first: Finished) -> Manifest:
+def _name_after(tuned: Manifest, first: Finished, name: str) -> Manifest:
     """The second run's manifest, with its start, and a name if it has none."""
     train = tuned.train.model_copy(update={"start": first.checkpoint.id})
-    return tuned.model_copy(update={"train": train, "name": tuned.name or f"{first.run.name[:58]}-tuned"})
+    return tuned.model_copy(update={"train": train, "name": tuned.name or f"{name[:58]}-tuned"})
 
 
 def _options_of(manifest: Manifest, options: Options) -> Options:

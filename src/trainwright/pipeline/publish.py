@@ -63,13 +63,16 @@ def record_outcome(run: Run, checkpoint: Checkpoint, report: Report, workspace: 
     """Put the run's end on record, and let `name@latest` name its model."""
     outcome = Outcome(run=run.id, status="completed", checkpoint=checkpoint.id, report=report.id)
     workspace.ledger.put(outcome)
-    ref = f"{run.name}@latest"
+    name_latest(run.name, checkpoint, workspace, why=f"run {run.id[:12]} completed")
+    return outcome
+
+
+def name_latest(name: str, checkpoint: Checkpoint, workspace: Workspace, *, why: str) -> None:
+    """Let `name@latest` name a checkpoint."""
+    ref = f"{name}@latest"
     before = workspace.ledger.read_ref(ref)
     if before != checkpoint.id:
-        workspace.ledger.move_ref(
-            ref, checkpoint.id, expected=before, who="trainwright run", why=f"run {run.id[:12]} completed"
-        )
-    return outcome
+        workspace.ledger.move_ref(ref, checkpoint.id, expected=before, who="trainwright run", why=why)
 
 
 def write_run_files(

@@ -15,6 +15,7 @@ from trainwright.pipeline.prepare import Prepared, load_prepared, prepare
 from trainwright.pipeline.publish import (
     describe_failures,
     list_artefacts,
+    name_latest,
     record_outcome,
     require_free,
     write_choice,
@@ -79,7 +80,11 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     if folder.read_manifest() != manifest:
         folder.write_manifest(manifest)
     write_watch(folder, manifest.watch)
-    return fulfil(prepared, folder, workspace, journal, sinks, options)
+    finished = fulfil(prepared, folder, workspace, journal, sinks, options)
+    if finished.run.name != name:  # fulfilled before, under another name: what was asked for has to be found by its own
+        why = f"run {finished.run.id[:12]} fulfilled the same plan"
+        name_latest(name, finished.checkpoint, workspace, why=why)
+    return finished
 
 
 def resume(run_id: str | None, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options) -> Finished:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from trainwright.core.errors import InvalidTrace, NotTrainable, TraceTooLarge
-from trainwright.core.hashing import digest_bytes
+from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.traces import Conversation, Trace, parse_trace, read_canonical, require_trainable
 
 GOOD = {
@@ -43,6 +43,7 @@ def test_no_meta_and_a_meta_of_null_are_the_same():
 @pytest.mark.parametrize("document", [GOOD, TALK])
 def test_canonical_form_reads_back(document):
     trace = parse_trace(document)
+    assert trace.canonical == canonical_json(trace.as_document())
     assert read_canonical(trace.canonical) == trace
     assert parse_trace(json.loads(trace.canonical)) == trace
 

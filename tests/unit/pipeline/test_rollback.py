@@ -118,8 +118,8 @@ def test_rollback_is_on_record_and_the_run_completes(train, open_named):
     }  # fmt: skip
     assert [row["step"] for row in finished.metrics["epoch_history"]] == [12]
     page = finished.folder.report_path.read_text()
-    assert "Steps that went wrong" in page
-    assert "rolled back from step 7 to 4" in page
+    assert "Skipped steps and rollbacks" in page
+    assert "rolled back to step 4" in page
     assert read_state(finished.run, open_named("ws")).step == 12
 
 
