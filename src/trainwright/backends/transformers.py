@@ -34,6 +34,7 @@ from trainwright.backends.transformers_network import (
     name_parameters,
     run_module,
 )
+from trainwright.core.errors import UnsupportedPlan
 from trainwright.core.records import Compute, ModelShape, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
@@ -295,7 +296,13 @@ class TransformersBackend:
     def open_trainer(
         self, shape: Shape, weights: Weights, compute: Compute, training: TrainingPlan
     ) -> TransformersTrainer:
-        """A model with its optimizer, at update 0."""
+        """A model with its optimizer, at update 0. Raises UnsupportedPlan for another one than AdamW."""
+        if training.optimizer.name not in self.capabilities.optimizers:
+            raise UnsupportedPlan(
+                f"The transformers backend cannot train with {training.optimizer.name}.",
+                why="It has AdamW alone.",
+                next_step="Set train.optimizer.name=adamw.",
+            )
         return TransformersTrainer(shape, weights, compute, training)
 
 

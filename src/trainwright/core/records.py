@@ -443,7 +443,7 @@ class Plan(Record):
 
     def parents(self) -> dict[str, str]:
         """The token set, and what the run starts from, if that is another run's checkpoint or a model made elsewhere."""
-        base = {"base": self.model.base} if isinstance(self.model, ImportedShape) else {}
+        base = {"imported_model": self.model.base} if isinstance(self.model, ImportedShape) else {}
         return super().parents() | base | ({"start": self.start.source} if self.start else {})
 
 
@@ -568,14 +568,14 @@ class Evaluation(Record):
     """What a checkpoint answered to the items of an evalset, item by item.
 
     `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
-    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them, `base` a model that was made
-    elsewhere and answered as it came. `metrics` has the version of
-    each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code that
-    scored. Intervals, comparisons and gates are functions of the table, and are not kept.
+    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them, `imported_model` a model that was
+    made elsewhere and answered as it came. `metrics` has the version of each metric's definition, `statuses` how many items
+    have which status under it, `code` the digest of the code that scored. Intervals, comparisons and gates are functions of
+    the table, and are not kept.
     """
 
     kind: Literal["evaluation"] = "evaluation"
-    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "base")
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "imported_model")
     checkpoint: Digest | None
     predictions: Digest | None
     evalset: str
@@ -589,11 +589,11 @@ class Evaluation(Record):
     statuses: dict[str, dict[ItemStatus, int]]
     aggregates: dict[str, Measure]
     table: Digest
-    base: Digest | None = added(None)
+    imported_model: Digest | None = added(None)
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
-        if self.checkpoint is None and self.predictions is None and self.base is None:
+        if self.checkpoint is None and self.predictions is None and self.imported_model is None:
             raise ValueError("an evaluation names the model that answered, or the predictions that were recorded")
         return self
 

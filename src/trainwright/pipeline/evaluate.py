@@ -267,7 +267,7 @@ class _Asked:
             self.settings,
             workspace,
             checkpoint=self.subject.checkpoint,
-            base=self.subject.base,
+            imported_model=self.subject.base,
             compute=self.compute,
         )
         self.answers.discard()
@@ -304,7 +304,7 @@ def _record(
     *,
     checkpoint: str | None = None,
     predictions: str | None = None,
-    base: str | None = None,
+    imported_model: str | None = None,
     compute: Compute | None = None,
 ) -> Evaluated:
     items, prompts = list(question.items), question.prompts
@@ -322,7 +322,7 @@ def _record(
         statuses=count_statuses(rows),
         aggregates=build_aggregates(rows),
         table=workspace.objects.put(render_table(rows)),
-        base=base,
+        imported_model=imported_model,
     )
     workspace.ledger.put(record)
     return Evaluated(record, rows, items, prompts)

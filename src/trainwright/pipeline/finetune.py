@@ -204,7 +204,7 @@ def _recall_or_ask(
 def _compare(earlier: Evaluation, later: Evaluation, finished: Finished, workspace: Workspace) -> Comparison:
     """The delta report, in every form, in the folder of the run."""
     comparison, before, after = compare(earlier.id, later.id, workspace, ALPHA)
-    named = earlier.checkpoint or earlier.base
+    named = earlier.checkpoint or earlier.imported_model
     record = workspace.ledger.get(str(named))
     name = record.name if isinstance(record, ImportedModel) else find_run(str(named), workspace).name
     before = before.model_copy(update={"label": name})
