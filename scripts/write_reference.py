@@ -39,7 +39,8 @@ MEANINGS: dict[str, str] = {
     "data.traces": "What to learn to answer from: a version (`dev@v1`), a file that `traces import` reads, or "
     "`builtin:arithmetic`. `null`: the run learns from text.",
     "data.template": "How a trace becomes chat text: `gemma`, `chatml`, `trace`, or `tokenizer` (the template that the "
-    "tokenizer carries). What the assistant says, and the end of its turn, is what is learnt.",
+    "tokenizer carries). `auto`: the tokenizer's, or `gemma` where it carries none. "
+    "What the assistant says, and the end of its turn, is what is learnt.",
     "data.system": "System text that leads every conversation that has none of its own.",
     "data.too_long": "What is done about a trace of more than `train.max_seq_length` + 1 tokens: it is left out and counted, "
     "or loses its beginning, or its end.",
@@ -63,8 +64,14 @@ MEANINGS: dict[str, str] = {
     "model.intermediate_size": "Width inside the SwiGLU feed-forward block.",
     "model.max_parameters": "What `model.layers: auto` fills: weights at most, the embedding included.",
     "model.rope_theta": "Base of the rotary position frequencies.",
-    "train.start": "A model to start from: `name@latest`, a run's id, `RUN@STEP` or a checkpoint's id. Its weights are taken, "
-    "with its shape and its tokenizer; the optimizer is new and the steps count from 0. `null`: random weights.",
+    "train.start": "A model to start from: `name@latest`, a run's id, `RUN@STEP` or a checkpoint's id; or a folder in the "
+    "Hugging Face format. Its weights are taken, with its shape and its tokenizer; the optimizer is new and the steps count "
+    "from 0. `null`: random weights.",
+    "train.allow_pickle": "Take in a folder whose weights are pickled (`pytorch_model.bin`). Only for folders that you trust.",
+    "train.adapter.rank": "Rank of a LoRA adapter. 0: none, all weights are trained.",
+    "train.adapter.alpha": "What the adapter's product is multiplied with, over the rank.",
+    "train.adapter.target_modules": "Linear maps that get an adapter, by the last part of their names.",
+    "train.adapter.dropout": "The part of the adapter's input that is dropped while training.",
     "train.epochs": "Length of the run, in passes over the training split.",
     "train.steps": "Length of the run, in updates.",
     "train.time_budget_s": "Length of the run, in seconds of training on this machine. It becomes a number of steps, from a "
@@ -113,7 +120,8 @@ MEANINGS: dict[str, str] = {
     "train.sample_tokens": "Tokens in one sample, at most.",
     "evaluate.items": "How many held-out traces are asked; 0: none. Every one that there is, where there are fewer.",
     "evaluate.max_tokens": "Tokens in one answer, at most.",
-    "compute.framework": "`torch`, or `reference` (numpy, for very small models). `auto`: torch.",
+    "compute.framework": "`torch`; `reference` (numpy, for very small models); `transformers`, for models in the Hugging Face "
+    "format (our own decoder runs there too). `auto`: torch, or transformers where a run starts from such a folder.",
     "compute.device": "`cpu`, `cuda`, `cuda:1`, …. `auto`: the fastest on which a kernel really ran.",
     "compute.dtype": "Type of the arithmetic. `auto`: what was measured to be faster for a run of this length.",
     "compute.compile": "Whether the framework compiles the model. `auto`: where it was measured to be faster.",

@@ -22,7 +22,7 @@ from trainwright.core.errors import (
     PythonTooOld,
     translate_write_errors,
 )
-from trainwright.core.records import Frozen, ModelShape, TrainingPlan
+from trainwright.core.records import Frozen, ImportedShape, Shape, TrainingPlan
 
 OLDEST_PYTHON = (3, 11)
 PACKAGES = (
@@ -52,11 +52,13 @@ class Footprint(Frozen):
     memory_bytes: int
 
 
-def estimate_footprint(shape: ModelShape, training: TrainingPlan) -> Footprint:
+def estimate_footprint(shape: Shape, training: TrainingPlan) -> Footprint:
     """Disk: the checkpoints that are kept, one being written, the best, and the plain artefacts. Memory: weights, gradients,
     two optimizer moments, the average where one is kept, and for one micro-batch the activations and logits that the
     backward pass needs.
     """
+    if isinstance(shape, ImportedShape):
+        return _estimate_imported(shape, training)
     state_bytes = (4 if training.ema_decay else 3) * FLOAT_BYTES * shape.num_parameters
     rows = training.batch_size // training.accumulation
     positions = rows * training.max_seq_length
@@ -65,6 +67,23 @@ def estimate_footprint(shape: ModelShape, training: TrainingPlan) -> Footprint:
     return Footprint(
         disk_bytes=state_bytes * (training.keep_last + 2) + 2 * FLOAT_BYTES * shape.num_parameters,
         memory_bytes=state_bytes + FLOAT_BYTES * (shape.num_parameters + positions * per_position + attention),
+    )
+
+
+def _estimate_imported(shape: ImportedShape, training: TrainingPlan) -> Footprint:
+    """By the sizes that its configuration gives under the usual names; a size that it does not give counts as nothing."""
+
+    def size(name: str) -> int:
+        value = shape.config.get(name)
+        return value if isinstance(value, int) else 0
+
+    positions = training.batch_size // training.accumulation * training.max_seq_length
+    per_position = size("num_hidden_layers") * (12 * size("hidden_size") + 4 * size("intermediate_size"))
+    model_bytes = FLOAT_BYTES * shape.num_parameters
+    state_bytes = 3 * model_bytes if shape.adapter is None else model_bytes // 10
+    return Footprint(
+        disk_bytes=model_bytes + state_bytes * (training.keep_last + 2),
+        memory_bytes=model_bytes + state_bytes + FLOAT_BYTES * positions * (per_position + 2 * shape.vocab_size),
     )
 
 

@@ -38,6 +38,16 @@ CATALOGUE: dict[str, Entry] = {
             ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
         ),
     ),
+    "transformers": Entry(
+        "trainwright.backends.transformers",
+        "TransformersBackend",
+        "transformers",
+        "pip install 'trainwright[transformers]'",
+        (
+            ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+            ("HF_HUB_OFFLINE", "1"),  # models come from folders; nothing is looked up elsewhere
+        ),
+    ),
     "reference": Entry("trainwright.backends.reference", "ReferenceBackend", None, ""),
 }
 

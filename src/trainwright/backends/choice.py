@@ -14,9 +14,9 @@ from trainwright.backends.measure import Speed, SpeedRequest, measure_speed
 from trainwright.core.errors import PackageMissing, UnsupportedPlan
 from trainwright.core.hashing import digest_json
 from trainwright.core.manifest import ComputeSection
-from trainwright.core.records import Compute, Frozen, ModelShape, TrainingPlan
+from trainwright.core.records import Compute, Frozen, ImportedShape, Shape, TrainingPlan
 
-Framework = Literal["torch", "reference"]
+Framework = Literal["torch", "reference", "transformers"]
 
 WORTH_COMPILING_S = 150.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
@@ -50,7 +50,7 @@ class Choice(Frozen):
 
 def choose_compute(
     section: ComputeSection,
-    shape: ModelShape,
+    shape: Shape,
     training: TrainingPlan,
     *,
     machine: str,
@@ -67,6 +67,9 @@ def choose_compute(
     num_threads = count_cores() if section.threads == "auto" else section.threads
     dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
     candidates = list(_iter_candidates(section, framework, device, num_threads, dtypes))
+    if isinstance(shape, ImportedShape):  # half the width where an accelerator has it; nothing is measured
+        reason = "models in the Hugging Face format are not measured"
+        return Choice(compute=candidates[-1], device_name=device_name, reason=reason, candidates=())
     if len(candidates) == 1 and time_budget_s is None:
         return Choice(compute=candidates[0], device_name=device_name, reason="the only candidate", candidates=())
 
@@ -89,7 +92,7 @@ def choose_compute(
     return Choice(compute=best.compute, device_name=device_name, reason=_explain(speeds), candidates=tuple(speeds))
 
 
-def choose_framework(wanted: Literal["auto", "torch", "reference"]) -> Framework:
+def choose_framework(wanted: Literal["auto", "torch", "reference", "transformers"]) -> Framework:
     """The framework to use. `auto` is torch; the reference backend is the specification, and must be asked for by name."""
     if wanted != "auto":
         open_backend(wanted)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import ModelShape, TrainingPlan
+from trainwright.core.errors import UnsupportedPlan
+from trainwright.core.records import ImportedShape, ModelShape, Shape, TrainingPlan
 from trainwright.core.seeds import build_generator
 from trainwright.core.state import TrainingState
 
@@ -23,6 +24,17 @@ FINAL_NORM = "model.norm.weight"
 def layer_prefix(layer: int) -> str:
     """What the names of one decoder layer begin with."""
     return f"model.layers.{layer}."
+
+
+def require_own(shape: Shape, framework: str) -> ModelShape:
+    """The shape of a decoder of our own. Raises UnsupportedPlan for a model that was made elsewhere."""
+    if isinstance(shape, ImportedShape):
+        raise UnsupportedPlan(
+            f"The {framework} backend cannot run a model in the Hugging Face format.",
+            why="It has our own decoder alone.",
+            next_step="Set compute.framework=transformers (or auto).",
+        )
+    return shape
 
 
 def weight_shapes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
@@ -132,11 +144,21 @@ def build_initial_state(shape: ModelShape, training: TrainingPlan, seed: int) ->
     return build_first_state(shape, training, build_initial_weights(shape, seed, training.init_scale))
 
 
-def build_first_state(
-    shape: ModelShape, training: TrainingPlan, weights: dict[str, NDArray[np.float32]]
-) -> TrainingState:
+def is_trained(name: str, shape: Shape) -> bool:
+    """Whether a weight is one that is trained: with an adapter, the adapter's matrices alone."""
+    has_adapter = isinstance(shape, ImportedShape) and shape.adapter is not None
+    return not has_adapter or ".lora_" in name
+
+
+def build_first_state(shape: Shape, training: TrainingPlan, weights: dict[str, NDArray[np.float32]]) -> TrainingState:
     """The state of a trainer that begins with `weights`: the optimizer remembers nothing yet."""
-    sizes = optimizer_state_shapes(shape, training.optimizer.name, is_averaged=training.ema_decay > 0)
+    is_averaged = training.ema_decay > 0
+    weights = {name: array for name, array in weights.items() if is_trained(name, shape)}
+    if isinstance(shape, ImportedShape):
+        prefixes = ("adamw.first.", "adamw.second.", *((RAW,) if is_averaged else ()))
+        sizes = {prefix + name: array.shape for name, array in weights.items() for prefix in prefixes}
+    else:
+        sizes = optimizer_state_shapes(shape, training.optimizer.name, is_averaged=is_averaged)
     optimizer: dict[str, NDArray[Any]] = {
         name: weights[name.removeprefix(RAW)].copy() if name.startswith(RAW) else np.zeros(size, np.float32)
         for name, size in sizes.items()

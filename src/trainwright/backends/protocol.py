@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import Compute, ModelShape, TrainingPlan
+from trainwright.core.records import Compute, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
 LOWEST_OCTAVE = -32
@@ -190,8 +190,8 @@ class Backend(Protocol):
     def measure_peak(self, compute: Compute) -> float:
         """Floating-point operations per second of a large matrix product, in the dtype and with the threads of `compute`."""
 
-    def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> Model:
-        """A model that only scores and decodes."""
+    def open_model(self, shape: Shape, weights: Weights, compute: Compute) -> Model:
+        """A model that only scores and decodes. Raises UnsupportedPlan for a kind of model that it cannot run."""
 
-    def open_trainer(self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan) -> Trainer:
+    def open_trainer(self, shape: Shape, weights: Weights, compute: Compute, training: TrainingPlan) -> Trainer:
         """A model with its optimizer, at update 0."""

@@ -25,6 +25,7 @@ from trainwright.backends.initial import (
     decays,
     is_matrix,
     optimizer_state_shapes,
+    require_own,
     weight_names,
 )
 from trainwright.backends.protocol import (
@@ -62,7 +63,7 @@ from trainwright.backends.reference_math import (
     smoothed_cross_entropy,
 )
 from trainwright.core.errors import InternalError, UnsupportedPlan
-from trainwright.core.records import Compute, ModelShape, Optimizer, TrainingPlan
+from trainwright.core.records import Compute, ModelShape, Optimizer, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
 FloatType = type[np.floating[Any]]
@@ -332,17 +333,17 @@ class ReferenceBackend:
             seconds.append(time.perf_counter() - begun)
         return float(2 * size**3 / min(seconds))
 
-    def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> ReferenceModel:
+    def open_model(self, shape: Shape, weights: Weights, compute: Compute) -> ReferenceModel:
         """A model that only scores and decodes. Raises UnsupportedPlan, and ValueError for weights that do not fit."""
         self._set_up(compute)
-        return ReferenceModel(shape, weights)
+        return ReferenceModel(require_own(shape, self.name), weights)
 
     def open_trainer(
-        self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan
+        self, shape: Shape, weights: Weights, compute: Compute, training: TrainingPlan
     ) -> ReferenceTrainer:
         """A model with its optimizer, at update 0. Raises UnsupportedPlan; ValueError for weights that do not fit."""
         self._set_up(compute)
-        return ReferenceTrainer(shape, weights, training)
+        return ReferenceTrainer(require_own(shape, self.name), weights, training)
 
     def _set_up(self, compute: Compute) -> None:
         """Refuse what numpy cannot do, and give its matrix products the plan's number of threads, for the whole process."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainwright.backends.initial import RAW, averaging_decay, check_weights, weight_names
+from trainwright.backends.initial import RAW, averaging_decay, check_weights, require_own, weight_names
 from trainwright.backends.protocol import (
     LOWEST_OCTAVE,
     NUM_OCTAVES,
@@ -49,7 +49,7 @@ from trainwright.backends.torch_network import (
     split_packed,
 )
 from trainwright.backends.torch_optimizer import TorchOptimizer, to_array
-from trainwright.core.records import Compute, ModelShape, TrainingPlan
+from trainwright.core.records import Compute, ModelShape, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -296,15 +296,13 @@ class TorchBackend:
             seconds.append(time.perf_counter() - begun)
         return float(2 * size**3 / min(seconds))
 
-    def open_model(self, shape: ModelShape, weights: Weights, compute: Compute) -> TorchModel:
+    def open_model(self, shape: Shape, weights: Weights, compute: Compute) -> TorchModel:
         """A model that scores and decodes."""
-        return TorchModel(shape, weights, compute)
+        return TorchModel(require_own(shape, self.name), weights, compute)
 
-    def open_trainer(
-        self, shape: ModelShape, weights: Weights, compute: Compute, training: TrainingPlan
-    ) -> TorchTrainer:
+    def open_trainer(self, shape: Shape, weights: Weights, compute: Compute, training: TrainingPlan) -> TorchTrainer:
         """A model with its optimizer, at update 0."""
-        return TorchTrainer(shape, weights, compute, training)
+        return TorchTrainer(require_own(shape, self.name), weights, compute, training)
 
 
 def iter_slices(batch: Batch, device: str) -> Iterator[Batch]:

@@ -16,8 +16,11 @@ def export(
     ref: Annotated[str, typer.Argument(help="name@latest, a run's id, RUN@STEP, or a checkpoint's id.")],
     output_dir: Annotated[Path, typer.Argument(help="The folder to make.")],
     to: Annotated[
-        Literal["hf"], typer.Option("--to", help="hf: a Hugging Face folder (Qwen3), as `transformers` opens it.")
+        Literal["hf"], typer.Option("--to", help="hf: a Hugging Face folder, as `transformers` opens it.")
     ] = "hf",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="The adapter alone, as `peft` opens it, instead of the model with it.")
+    ] = False,
     overwrite: Overwrite = False,
     workspace: WorkspacePath = None,
     as_json: Json = False,
@@ -29,7 +32,7 @@ def export(
 
     opened = open_workspace(workspace_root(workspace))
     model = find_model(ref, opened)
-    paths = export_model(model, output_dir, opened, overwrite=overwrite)
+    paths = export_model(model, output_dir, opened, overwrite=overwrite, adapter_alone=adapter)
     if as_json:
         print_json(
             {

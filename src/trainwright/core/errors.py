@@ -20,6 +20,7 @@
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
+    │   ├── ModelUnreadable, WeightsMissing, PickledWeights
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
@@ -419,6 +420,24 @@ class UnsupportedPlan(TrainingError):
     """The backend cannot do what the plan asks; those that can are named."""
 
     name, http_status = "unsupported-plan", 422
+
+
+class ModelUnreadable(TrainingError):
+    """A model folder in the Hugging Face format that cannot be used: what is wrong with it is said."""
+
+    name, http_status = "model-unreadable", 422
+
+
+class WeightsMissing(TrainingError):
+    """A model folder without its weights, or without one of them."""
+
+    name, http_status = "weights-missing", 422
+
+
+class PickledWeights(TrainingError):
+    """A model folder whose weights are pickled, which nobody allowed."""
+
+    name, http_status = "pickled-weights", 422
 
 
 class Drift(TrainingError):

@@ -57,7 +57,7 @@ class DataSection(Section):
 
     corpus: str = "builtin:stories"
     traces: Annotated[str, Field(min_length=1)] | None = None
-    template: Annotated[str, Field(min_length=1)] = "gemma"
+    template: Annotated[str, Field(min_length=1)] = "auto"
     system: Annotated[str, Field(min_length=1)] | None = None
     too_long: Literal["drop", "truncate-left", "truncate-right"] = "drop"
     validation: str | None = None
@@ -86,6 +86,17 @@ class ModelSection(Section):
     intermediate_size: Annotated[int, Field(ge=8, le=65_536)] = 448
     max_parameters: Annotated[int, Field(ge=1_000)] = 2_450_000
     rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
+
+
+class AdapterSection(Section):
+    """A LoRA adapter for a model in the Hugging Face format: small matrices beside the named linear maps are trained, and the
+    model itself stays as it was. Without one (`rank: 0`) all weights are trained.
+    """
+
+    rank: Annotated[int, Field(ge=0, le=1024)] = 0
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class ScheduleSection(Section):
@@ -152,6 +163,8 @@ class TrainSection(Section):
     """
 
     start: Annotated[str, Field(min_length=1)] | None = None
+    allow_pickle: bool = False
+    adapter: AdapterSection = AdapterSection()
     epochs: Annotated[float, Field(gt=0, le=1000)] | None = None
     steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
@@ -187,7 +200,7 @@ class EvaluateSection(Section):
 class ComputeSection(Section):
     """Where the arithmetic is done. `auto` is resolved by probing and measuring this machine."""
 
-    framework: Literal["auto", "torch", "reference"] = "auto"
+    framework: Literal["auto", "torch", "reference", "transformers"] = "auto"
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Auto | bool = "auto"

@@ -15,6 +15,7 @@ from trainwright.core.records import (
     Optimizer,
     Plan,
     Schedule,
+    Shape,
     Stability,
     Start,
     TokenSet,
@@ -273,7 +274,7 @@ def resolve_budgets(manifest: Manifest) -> Budgets:
 def build_plan(
     manifest: Manifest,
     token_set: TokenSet,
-    shape: ModelShape,
+    shape: Shape,
     training: TrainingPlan,
     compute: Compute,
     start: Start | None = None,

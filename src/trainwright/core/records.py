@@ -227,6 +227,22 @@ class TokenSet(Record):
     rendering: Rendering | None = added(None)
 
 
+# ── models made elsewhere ─────────────────────────────────────────────────────────────────────────────────────────────
+class ImportedModel(Record):
+    """A model folder in the Hugging Face format, as it was taken in: its configuration and its weights, by digest.
+
+    `name` is the folder's own. Weights that were pickled are kept as safetensors (`was_pickled`). `left_out` are tensors in
+    the files that are only another name of one that is there.
+    """
+
+    kind: Literal["imported-model"] = "imported-model"
+    name: str
+    architecture: str
+    files: dict[str, Digest]
+    was_pickled: bool = False
+    left_out: tuple[str, ...] = ()
+
+
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 class ModelShape(Frozen):
     """A Qwen3 decoder: RMSNorm, rotary positions, grouped-query attention with QK-norm, SwiGLU, tied embedding."""
@@ -251,6 +267,35 @@ class ModelShape(Frozen):
     def num_parameters(self) -> int:
         """All weights, the tied embedding counted once."""
         return self.vocab_size * self.hidden_size + self.num_layers * self.num_parameters_per_layer + self.hidden_size
+
+
+class Adapter(Frozen):
+    """A low-rank adapter (Hu et al. 2021, "LoRA"): W + alpha/rank · B A beside each linear map that is named like a target.
+
+    The adapter's matrices are what is trained; W stays as it was. `dropout` is that of the adapter's input.
+    """
+
+    rank: int
+    alpha: float
+    target_modules: tuple[str, ...]
+    dropout: float = 0.0
+
+
+class ImportedShape(Frozen):
+    """A causal language model that was made elsewhere: what its `config.json` says, and the record of its files (`base`).
+
+    `num_parameters` counts its weights, tied ones once, without an adapter's. `adapter` None: all of them are trained.
+    """
+
+    base: Digest
+    config: dict[str, Any]
+    vocab_size: int
+    num_parameters: int
+    adapter: Adapter | None = None
+
+
+Shape = ModelShape | ImportedShape
+"""What a plan can train."""
 
 
 class Optimizer(Frozen):
@@ -345,7 +390,7 @@ class TrainingPlan(Frozen):
 class Compute(Frozen):
     """Where and how the arithmetic is done. Results are bit-exact only on the same class of machine with these equal."""
 
-    framework: Literal["reference", "torch"]
+    framework: Literal["reference", "torch", "transformers"]
     device: str
     dtype: Literal["float32", "bfloat16"]
     compile: bool
@@ -390,15 +435,16 @@ class Plan(Record):
     semantics: Literal[1] = 1
     token_set: Digest
     seed: int
-    model: ModelShape
+    model: Shape
     training: TrainingPlan
     compute: Compute
     budgets: Budgets
     start: Start | None = added(None)
 
     def parents(self) -> dict[str, str]:
-        """The token set, and what the run starts from, if that is another run's checkpoint."""
-        return super().parents() | ({"start": self.start.source} if self.start else {})
+        """The token set, and what the run starts from, if that is another run's checkpoint or a model made elsewhere."""
+        base = {"imported_model": self.model.base} if isinstance(self.model, ImportedShape) else {}
+        return super().parents() | base | ({"start": self.start.source} if self.start else {})
 
 
 # ── run ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -522,13 +568,14 @@ class Evaluation(Record):
     """What a checkpoint answered to the items of an evalset, item by item.
 
     `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
-    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them. `metrics` has the version of
-    each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code that
-    scored. Intervals, comparisons and gates are functions of the table, and are not kept.
+    `predictions` is the object of recorded outputs where no checkpoint of ours wrote them, `imported_model` a model that was
+    made elsewhere and answered as it came. `metrics` has the version of each metric's definition, `statuses` how many items
+    have which status under it, `code` the digest of the code that scored. Intervals, comparisons and gates are functions of
+    the table, and are not kept.
     """
 
     kind: Literal["evaluation"] = "evaluation"
-    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "imported_model")
     checkpoint: Digest | None
     predictions: Digest | None
     evalset: str
@@ -542,11 +589,12 @@ class Evaluation(Record):
     statuses: dict[str, dict[ItemStatus, int]]
     aggregates: dict[str, Measure]
     table: Digest
+    imported_model: Digest | None = added(None)
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
-        if self.checkpoint is None and self.predictions is None:
-            raise ValueError("an evaluation names the checkpoint that answered, or the predictions that were recorded")
+        if self.checkpoint is None and self.predictions is None and self.imported_model is None:
+            raise ValueError("an evaluation names the model that answered, or the predictions that were recorded")
         return self
 
 
@@ -624,7 +672,7 @@ RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
     for record_type in (
         *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict),
-        *(Forgotten, Evaluation),
+        *(Forgotten, Evaluation, ImportedModel),
     )
 }
 

@@ -2,12 +2,12 @@
 
 import math
 
-from trainwright.core.records import Budgets, Check, Measure, ModelShape
+from trainwright.core.records import Budgets, Check, Measure, Shape
 from trainwright.evaluate.held_out import Likelihood
 from trainwright.evaluate.inference import InferenceCost
 
 
-def check_likelihood(likelihood: Likelihood, shape: ModelShape) -> tuple[Check, ...]:
+def check_likelihood(likelihood: Likelihood, shape: Shape) -> tuple[Check, ...]:
     """The held-out loss is finite, and below ln V, which is what guessing among V tokens costs."""
     uniform = math.log(shape.vocab_size)
     measured = (

@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from trainwright.core.errors import ValidationFailed
-from trainwright.core.records import Compute, Frozen, ModelShape
+from trainwright.core.records import Compute, Frozen, Shape
 
 NUM_NEW_TOKENS = 32
 """Tokens written after each prompt; one latency is the time from the prompt to the last of them."""
 
 
 class InferenceRequest(Frozen):
-    """What the fresh process is to do."""
+    """What the fresh process is to do. `base`: files of weights that the checkpoint does not hold, but for `left_out`."""
 
     checkpoint: str
-    shape: ModelShape
+    shape: Shape
+    base: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     compute: Compute
     prompts: tuple[tuple[int, ...], ...]
     num_new_tokens: int = NUM_NEW_TOKENS
@@ -45,12 +47,21 @@ class InferenceCost(Frozen):
 
 
 def measure_inference(
-    checkpoint: Path, shape: ModelShape, compute: Compute, prompts: Sequence[Sequence[int]], timeout_s: float = 600
+    checkpoint: Path,
+    shape: Shape,
+    compute: Compute,
+    prompts: Sequence[Sequence[int]],
+    timeout_s: float = 600,
+    *,
+    base: tuple[str, ...] = (),
+    left_out: tuple[str, ...] = (),
 ) -> InferenceCost:
     """Start a fresh process and let it answer `prompts` (token ids). Raises ValidationFailed where it does not come back."""
     request = InferenceRequest(
         checkpoint=str(checkpoint),
         shape=shape,
+        base=base,
+        left_out=left_out,
         compute=compute.for_writing(),
         prompts=tuple(tuple(prompt) for prompt in prompts),
     )
@@ -86,9 +97,10 @@ def answer_request(request: InferenceRequest) -> InferenceCost:
     from trainwright.backends.catalogue import open_backend
     from trainwright.evaluate.generation import Decoding, iter_generated
     from trainwright.store.checkpoints import read_weights
+    from trainwright.store.model_folder import read_tensors
 
     begun = time.perf_counter()
-    weights = read_weights(Path(request.checkpoint))
+    weights = read_tensors(map(Path, request.base), request.left_out) | read_weights(Path(request.checkpoint))
     model = open_backend(request.compute.framework).open_model(request.shape, weights, request.compute)
     del weights
     load_s = time.perf_counter() - begun

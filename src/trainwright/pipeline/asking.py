@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from trainwright.backends.protocol import Model
+import numpy as np
+from numpy.typing import NDArray
+
+from trainwright.backends.protocol import Batch, Decoder, Model, Scores
 from trainwright.core.errors import TemplateFailed
 from trainwright.core.pieces import Piece, join_pieces
 from trainwright.core.records import Rendering, Tokenizer
@@ -56,7 +59,7 @@ class Asking:
     def iter_answer(self, model: Model, prompt: Sequence[int], decoding: Decoding) -> Iterator[int]:
         """Token ids of the answer to an encoded prompt."""
         written: list[int] = []
-        for token in iter_generated(model, prompt, decoding, self.end):
+        for token in iter_generated(_Within(model, self.tokenizer.vocab_size), prompt, decoding, self.end):
             yield token
             if self.end_text:
                 written.append(token)
@@ -66,6 +69,27 @@ class Asking:
     def finish(self, text: str) -> str:
         """An answer's text without what ended it."""
         return text.partition(self.end_text)[0] if self.end_text else text
+
+
+class _Within:
+    """A model that writes nothing beyond the tokenizer's vocabulary: others' models often have more ids, which mean nothing."""
+
+    def __init__(self, model: Model, vocab_size: int) -> None:
+        self._model, self._vocab_size = model, vocab_size
+
+    def score(self, batch: Batch) -> Scores:
+        return self._model.score(batch)
+
+    def open_decoder(self) -> "_DecoderWithin":
+        return _DecoderWithin(self._model.open_decoder(), self._vocab_size)
+
+
+class _DecoderWithin:
+    def __init__(self, decoder: Decoder, vocab_size: int) -> None:
+        self._decoder, self._vocab_size = decoder, vocab_size
+
+    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        return self._decoder.feed(tokens)[: self._vocab_size]
 
 
 def open_asking(prepared: Prepared, workspace: Workspace) -> Asking:

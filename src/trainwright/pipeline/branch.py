@@ -25,6 +25,8 @@ from trainwright.watch.events import Sink
 
 CHANGEABLE = ("name", "train.", "budgets.")
 FIXED = {
+    "train.adapter": "The checkpoint holds what its run trained.",
+    "train.allow_pickle": "Nothing is taken in.",
     "train.start": "The checkpoint that --from names is what it starts from.",
     "train.epochs": "The new total is given in steps.",
     "train.time_budget_s": "The new total is given in steps.",
@@ -102,7 +104,7 @@ def _carry_over(parent: Mapping[str, Any], before: Mapping[str, Any], wanted: Ma
 
 def _require_changeable(key: str) -> None:
     for fixed, why in FIXED.items():
-        if key == fixed:
+        if key == fixed or key.startswith(f"{fixed}."):
             raise _refuse(key, why)
     if not key.startswith(CHANGEABLE):
         raise _refuse(key, "Data, tokenizer, model, seed and compute are those of the run it goes on from.")

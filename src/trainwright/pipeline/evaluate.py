@@ -13,8 +13,17 @@ from trainwright.backends.protocol import Model
 from trainwright.core.durable import write_file
 from trainwright.core.errors import InvalidValue, OutputExists, SourceUnreadable
 from trainwright.core.hashing import canonical_json, digest_bytes, digest_json
-from trainwright.core.records import Compute, Evaluation, EvaluationSettings, ItemScore, Rendering
+from trainwright.core.records import (
+    Compute,
+    Evaluation,
+    EvaluationSettings,
+    ImportedShape,
+    ItemScore,
+    Rendering,
+    Shape,
+)
 from trainwright.core.seeds import derive_seed
+from trainwright.core.state import Weights
 from trainwright.evaluate.answer_likelihood import AnswerLikelihood, measure_answer, score_by_likelihood
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.ground_truth import score_outputs
@@ -25,8 +34,10 @@ from trainwright.evaluate.prediction_traces import build_trace
 from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
 from trainwright.pipeline.asking import Asking, open_asking, open_asking_as
-from trainwright.pipeline.use import TrainedModel, find_model
-from trainwright.store.checkpoints import read_checkpoint, read_weights
+from trainwright.pipeline.imported import locate_base, read_model_weights
+from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.use import find_model
+from trainwright.store.checkpoints import read_checkpoint
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
 
@@ -78,8 +89,35 @@ def read_question(evalset: Path, template: str = PLACE) -> Question:
     return Question(evalset.stem, tuple(read_items(evalset)), template)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Who is asked: a checkpoint of ours, or a model that was made elsewhere, as it came."""
+
+    prepared: Prepared
+    shape: Shape
+    checkpoint: str | None
+    base: str | None
+    read_weights: Callable[[], Weights]
+
+
+def find_subject(ref: str, workspace: Workspace) -> Subject:
+    """The model that `ref` names. Raises what `find_model` raises."""
+    model = find_model(ref, workspace)
+    shape, checkpoint = model.prepared.plan.model, read_checkpoint(model.path).record.id
+    return Subject(model.prepared, shape, checkpoint, None, lambda: read_model_weights(shape, model.path, workspace))
+
+
+def open_base(prepared: Prepared, workspace: Workspace) -> Subject | None:
+    """The model made elsewhere that a plan starts from, without what was trained; None where it starts otherwise."""
+    shape = prepared.plan.model
+    if not isinstance(shape, ImportedShape) or prepared.plan.start is not None:
+        return None
+    bare = shape.model_copy(update={"adapter": None})
+    return Subject(prepared, bare, None, shape.base, locate_base(shape, workspace).read)
+
+
 def evaluate_by_generation(
-    ref: str,
+    asked_one: str | Subject,
     question: Question,
     decoding: Decoding,
     workspace: Workspace,
@@ -90,8 +128,9 @@ def evaluate_by_generation(
 
     It is asked as it was taught; or, to be compared with another one, in that one's form: `rendering`.
     """
-    model = find_model(ref, workspace)
-    asking = open_asking_as(rendering or model.prepared.token_set.rendering, model.prepared.tokenizer, workspace)
+    subject = find_subject(asked_one, workspace) if isinstance(asked_one, str) else asked_one
+    prepared = subject.prepared
+    asking = open_asking_as(rendering or prepared.token_set.rendering, prepared.tokenizer, workspace)
     settings = EvaluationSettings(
         by="generation",
         template=question.asked(asking).template,
@@ -101,7 +140,7 @@ def evaluate_by_generation(
         top_p=decoding.top_p,
         seed=decoding.seed,
     )
-    asked = _open_asked(model, asking, question, settings, workspace)
+    asked = _open_asked(subject, asking, question, settings, workspace)
 
     def answer(item: EvalItem, prompt: str) -> dict[str, Any]:
         own = replace(decoding, seed=derive_seed(decoding.seed, "evaluate", item.id))
@@ -116,10 +155,10 @@ def evaluate_by_generation(
 
 def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
     """Measure how likely a model finds the expected answers, each on its own. Raises what `find_model` raises."""
-    model = find_model(ref, workspace)
-    asking = open_asking(model.prepared, workspace)
+    subject = find_subject(ref, workspace)
+    asking = open_asking(subject.prepared, workspace)
     settings = EvaluationSettings(by="likelihood", template=question.asked(asking).template)
-    asked = _open_asked(model, asking, question, settings, workspace)
+    asked = _open_asked(subject, asking, question, settings, workspace)
 
     def answer(item: EvalItem, prompt: str) -> list[dict[str, Any]]:
         def measure(text: str) -> AnswerLikelihood:
@@ -207,7 +246,7 @@ class _Asked:
 
     question: Question
     settings: EvaluationSettings
-    checkpoint: str
+    subject: Subject
     compute: Compute
     model: Model
     asking: Asking
@@ -222,19 +261,25 @@ class _Asked:
 
     def record(self, rows: list[ItemScore], workspace: Workspace) -> Evaluated:
         question = self.question.asked(self.asking)
-        made = _record(question, rows, self.settings, workspace, checkpoint=self.checkpoint, compute=self.compute)
+        made = _record(
+            question,
+            rows,
+            self.settings,
+            workspace,
+            checkpoint=self.subject.checkpoint,
+            imported_model=self.subject.base,
+            compute=self.compute,
+        )
         self.answers.discard()
         return made
 
 
 def _open_asked(
-    model: TrainedModel, asking: Asking, question: Question, settings: EvaluationSettings, workspace: Workspace
+    subject: Subject, asking: Asking, question: Question, settings: EvaluationSettings, workspace: Workspace
 ) -> _Asked:
-    plan = model.prepared.plan
-    compute = plan.compute.for_writing()
-    checkpoint = read_checkpoint(model.path).record.id
+    compute = subject.prepared.plan.compute.for_writing()
     key = {
-        "checkpoint": checkpoint,
+        "checkpoint": subject.checkpoint or subject.base,
         "items": [item.model_dump(mode="json") for item in question.items],
         "settings": settings.model_dump(mode="json"),
         "compute": compute.model_dump(mode="json"),
@@ -243,9 +288,9 @@ def _open_asked(
     return _Asked(
         question=question,
         settings=settings,
-        checkpoint=checkpoint,
+        subject=subject,
         compute=compute,
-        model=open_backend(compute.framework).open_model(plan.model, read_weights(model.path), compute),
+        model=open_backend(compute.framework).open_model(subject.shape, subject.read_weights(), compute),
         asking=asking,
         answers=UnfinishedAnswers(workspace.root / "evaluations" / f"{digest_json(key)}.jsonl"),
     )
@@ -259,6 +304,7 @@ def _record(
     *,
     checkpoint: str | None = None,
     predictions: str | None = None,
+    imported_model: str | None = None,
     compute: Compute | None = None,
 ) -> Evaluated:
     items, prompts = list(question.items), question.prompts
@@ -276,6 +322,7 @@ def _record(
         statuses=count_statuses(rows),
         aggregates=build_aggregates(rows),
         table=workspace.objects.put(render_table(rows)),
+        imported_model=imported_model,
     )
     workspace.ledger.put(record)
     return Evaluated(record, rows, items, prompts)

@@ -12,7 +12,7 @@ from itertools import islice
 from trainwright.core.errors import NothingToResume, UnknownRef
 from trainwright.core.hashing import digest_json
 from trainwright.core.manifest import EvaluateSection, Manifest
-from trainwright.core.records import Evaluation, Plan
+from trainwright.core.records import Evaluation, ImportedModel, ImportedShape, Plan
 from trainwright.core.traces import Trace
 from trainwright.data.dataset import VALIDATION
 from trainwright.data.trace_dataset import iter_traces
@@ -21,7 +21,7 @@ from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.statistics import ALPHA
 from trainwright.pipeline.compare import compare, write_comparison
-from trainwright.pipeline.evaluate import PLACE, Question, evaluate_by_generation
+from trainwright.pipeline.evaluate import PLACE, Question, Subject, evaluate_by_generation, find_subject, open_base
 from trainwright.pipeline.inspect import find_run, find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.recall import recall
@@ -119,12 +119,14 @@ def _evaluate(done: tuple[Finished, ...], manifest: Manifest, workspace: Workspa
         return Completed(done, None, None)
     with journal.phase("evaluation") as phase:
         question = build_question(after, section, workspace)
-        later, is_known = _recall_or_ask(after.checkpoint.id, after, question, section, workspace, journal)
-        start = after.prepared.plan.start
-        if start is None:
+        later, is_known = _recall_or_ask(
+            find_subject(after.checkpoint.id, workspace), after, question, section, workspace, journal
+        )
+        before = _find_before(after, workspace)
+        if before is None:
             phase.detail = f"{len(question.items):,} held-out problems asked; there is no model before this one"
             return Completed(done, None, later)
-        earlier, was_known = _recall_or_ask(start.source, after, question, section, workspace, journal)
+        earlier, was_known = _recall_or_ask(before, after, question, section, workspace, journal)
         comparison = _compare(earlier, later, after, workspace)
         if is_known and was_known:
             phase.reuse()
@@ -132,6 +134,12 @@ def _evaluate(done: tuple[Finished, ...], manifest: Manifest, workspace: Workspa
         phase.detail = _summarise(comparison)
     after.artefacts.update({name: str((after.folder.path / name).resolve()) for name in REPORTS})
     return Completed(done, comparison, later)
+
+
+def _find_before(finished: Finished, workspace: Workspace) -> Subject | None:
+    """The model that a run started from: a checkpoint of ours, or one that was made elsewhere. None: random weights."""
+    start = finished.prepared.plan.start
+    return open_base(finished.prepared, workspace) if start is None else find_subject(start.source, workspace)
 
 
 def build_question(finished: Finished, section: EvaluateSection, workspace: Workspace) -> Question:
@@ -158,20 +166,20 @@ def _read_meta(trace: Trace, key: str) -> str | None:
 
 
 def _recall_or_ask(
-    checkpoint: str,
+    subject: Subject,
     after: Finished,
     question: Question,
     section: EvaluateSection,
     workspace: Workspace,
     journal: Journal,
 ) -> tuple[Evaluation, bool]:
-    """The evaluation of a checkpoint on these items, and whether it was there already."""
+    """The evaluation of a model on these items, and whether it was there already."""
     rendering = after.prepared.token_set.rendering
     key = digest_json(
         {
             "stage": "evaluation",
             "semantics": EVALUATION_SEMANTICS,
-            "checkpoint": checkpoint,
+            "checkpoint": subject.checkpoint or subject.base,
             "items": [item.model_dump(mode="json") for item in question.items],
             "rendering": None if rendering is None else rendering.model_dump(mode="json"),
             "max_tokens": section.max_tokens,
@@ -182,7 +190,7 @@ def _recall_or_ask(
         return known, True
     decoding = Decoding(max_tokens=section.max_tokens, temperature=0.0, top_k=0, top_p=1.0)
     found = evaluate_by_generation(
-        checkpoint,
+        subject,
         question,
         decoding,
         workspace,
@@ -196,7 +204,10 @@ def _recall_or_ask(
 def _compare(earlier: Evaluation, later: Evaluation, finished: Finished, workspace: Workspace) -> Comparison:
     """The delta report, in every form, in the folder of the run."""
     comparison, before, after = compare(earlier.id, later.id, workspace, ALPHA)
-    before = before.model_copy(update={"label": find_run(str(earlier.checkpoint), workspace).name})
+    named = earlier.checkpoint or earlier.imported_model
+    record = workspace.ledger.get(str(named))
+    name = record.name if isinstance(record, ImportedModel) else find_run(str(named), workspace).name
+    before = before.model_copy(update={"label": name})
     after = after.model_copy(update={"label": finished.run.name})
     for name in REPORTS:
         write_comparison(comparison, before, after, finished.folder.path / name, overwrite=True)
@@ -249,5 +260,7 @@ def _was_followed(checkpoint: str, workspace: Workspace) -> bool:
 
 
 def _lacks_comparison(folder: RunFolder, manifest: Manifest) -> bool:
-    wanted = manifest.evaluate.items > 0 and manifest.data.traces is not None and folder.read_plan().start is not None
+    plan = folder.read_plan()
+    has_before = plan.start is not None or isinstance(plan.model, ImportedShape)
+    wanted = manifest.evaluate.items > 0 and manifest.data.traces is not None and has_before
     return wanted and not all((folder.path / name).exists() for name in REPORTS)

@@ -3,20 +3,19 @@
 from dataclasses import dataclass
 
 from trainwright.core.errors import TokenizerMismatch
-from trainwright.core.records import Checkpoint, ModelShape, Start, Tokenizer, TokenSet
+from trainwright.core.records import Shape, Start, Tokenizer, TokenSet
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint a run starts from, with what has to stay as it was: the model's shape and the tokenizer."""
+    """What a run starts from, with what has to stay as it was: the model's shape and the tokenizer.
 
-    checkpoint: Checkpoint
-    shape: ModelShape
+    `start` is as it stands in a plan; None where the shape itself names the weights, being that of a model made elsewhere.
+    """
+
+    shape: Shape
     tokenizer: Tokenizer
-
-    def as_start(self) -> Start:
-        """As it stands in a plan: its weights alone, at step 0."""
-        return Start(source=self.checkpoint.id, mode="weights")
+    start: Start | None
 
 
 def require_same_tokenizer(origin: Origin, token_set: TokenSet) -> None:

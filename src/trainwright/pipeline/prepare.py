@@ -19,8 +19,8 @@ from trainwright.core.plan import (
 )
 from trainwright.core.records import (
     DatasetVersion,
-    ModelShape,
     Plan,
+    Shape,
     Tokenizer,
     TokenSet,
     TrainingPlan,
@@ -28,6 +28,7 @@ from trainwright.core.records import (
 from trainwright.data.dataset import build_dataset, compute_dataset_key, read_documents
 from trainwright.data.sources import locate_source
 from trainwright.data.trace_dataset import iter_traces
+from trainwright.pipeline.imported import adapt_manifest
 from trainwright.pipeline.journal import Journal, OpenPhase
 from trainwright.pipeline.origin import Origin, require_same_tokenizer
 from trainwright.pipeline.recall import recall, typed
@@ -81,6 +82,7 @@ def prepare(
     origin: Origin | None = None,
 ) -> Prepared:
     """Prerequisites → data → tokenizer → plan. With an `origin`, model and tokenizer are those that it has."""
+    manifest = adapt_manifest(manifest, origin)
     with journal.phase("prerequisites") as phase:
         findings = check_prerequisites(manifest, workspace, origin)
         require_all(findings)
@@ -138,7 +140,7 @@ def check_prerequisites(manifest: Manifest, workspace: Workspace, origin: Origin
     ]
 
 
-def check_footprint(shape: ModelShape, training: TrainingPlan, workspace: Workspace) -> list[Finding]:
+def check_footprint(shape: Shape, training: TrainingPlan, workspace: Workspace) -> list[Finding]:
     """Disk and memory for this model and batch."""
     footprint = estimate_footprint(shape, training)
     return [check_disk(workspace.root, footprint.disk_bytes), check_memory(footprint.memory_bytes)]
@@ -257,10 +259,9 @@ def prepare_plan(
         pace = _pace(choice.speed, num_held_out, train.batch_size)
         training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
     require_supported(choice.compute, training.optimizer)
-    start = None
     if origin is not None:
         require_same_tokenizer(origin, token_set)
-        start = origin.as_start()
+    start = None if origin is None else origin.start
     if token_set.rendering is not None:
         training = training.model_copy(
             update={"packing": "samples", "sample_prompts": _choose_prompts(manifest, token_set, workspace)}

@@ -6,16 +6,20 @@ from typing import Any
 from trainwright.backends.choice import Choice
 from trainwright.core.durable import write_file, write_folder
 from trainwright.core.errors import InvalidValue, OutputExists
-from trainwright.core.records import Checkpoint, Outcome, Report, Run
+from trainwright.core.records import Checkpoint, ImportedModel, ImportedShape, Outcome, Report, Run
+from trainwright.core.state import Weights
 from trainwright.data.dataset import read_documents
 from trainwright.data.trace_dataset import iter_documents
+from trainwright.pipeline.imported import locate_base
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.recall import typed
 from trainwright.pipeline.validate import MODEL_FILE, failed_checks
 from trainwright.prerequisites import check_writable, require_all
 from trainwright.store.checkpoints import read_weights
 from trainwright.store.huggingface import write_huggingface_folder
 from trainwright.store.lineage import render_tree, trace_lineage
+from trainwright.store.model_folder import GENERATION_FILE, merge_adapter, render_adapter_files, render_model_files
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import iter_events
@@ -141,11 +145,26 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def export_huggingface(
-    prepared: Prepared, checkpoint_path: Path, output_dir: Path, workspace: Workspace, *, overwrite: bool
+    prepared: Prepared,
+    checkpoint_path: Path,
+    output_dir: Path,
+    workspace: Workspace,
+    *,
+    overwrite: bool,
+    adapter_alone: bool = False,
 ) -> list[Path]:
-    """A folder that opens in `transformers`: weights, configuration, tokenizer. Whole or not at all."""
+    """A folder that opens in `transformers` (an adapter alone: in `peft`): weights, configuration, tokenizer. Whole or not at
+    all. Raises InvalidValue where an adapter is asked for and the model has none.
+    """
+    shape = prepared.plan.model
+    if adapter_alone and (not isinstance(shape, ImportedShape) or shape.adapter is None):
+        raise InvalidValue(
+            "The model has no adapter.",
+            why="All of its weights were trained.",
+            next_step="Leave --adapter out to export the model.",
+        )
     with write_folder(output_dir.resolve(), replace=overwrite) as folder:
-        _write_model(prepared, checkpoint_path, folder, workspace)
+        _write_model(prepared, checkpoint_path, folder, workspace, adapter_alone=adapter_alone)
     return sorted(output_dir.iterdir())
 
 
@@ -217,15 +236,41 @@ def _list_commands(run: Run, prepared: Prepared) -> list[Command]:
     ]
 
 
-def _write_model(prepared: Prepared, checkpoint_path: Path, folder: Path, workspace: Workspace) -> None:
+def _write_model(
+    prepared: Prepared, checkpoint_path: Path, folder: Path, workspace: Workspace, *, adapter_alone: bool = False
+) -> None:
+    shape = prepared.plan.model
+    tokenizer_files = {name: workspace.objects.get(digest) for name, digest in prepared.tokenizer.files.items()}
+    if isinstance(shape, ImportedShape):
+        files = _render_imported(shape, checkpoint_path, workspace, adapter_alone=adapter_alone) | tokenizer_files
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return
     write_huggingface_folder(
         folder,
-        shape=prepared.plan.model,
+        shape=shape,
         weights=read_weights(checkpoint_path),
-        tokenizer_files={name: workspace.objects.get(digest) for name, digest in prepared.tokenizer.files.items()},
+        tokenizer_files=tokenizer_files,
         special_tokens=prepared.tokenizer.special_tokens,
         max_seq_length=prepared.plan.training.max_seq_length,
     )
+
+
+def _render_imported(
+    shape: ImportedShape, checkpoint_path: Path, workspace: Workspace, *, adapter_alone: bool
+) -> dict[str, bytes]:
+    """The files of a model that was made elsewhere, its adapter worked in; or those of the adapter."""
+    base = typed(workspace.ledger.get(shape.base), ImportedModel)
+    trained = read_weights(checkpoint_path)
+    if adapter_alone and shape.adapter is not None:
+        return render_adapter_files(shape.adapter, trained, base.name)
+    weights: Weights = trained
+    if shape.adapter is not None:
+        weights = merge_adapter(locate_base(shape, workspace).read(), trained, shape.adapter)
+    files = render_model_files(shape.config, weights)
+    if GENERATION_FILE in base.files:
+        files[GENERATION_FILE] = workspace.objects.get(base.files[GENERATION_FILE])
+    return files
 
 
 def _choice_path(folder: RunFolder) -> Path:

@@ -66,7 +66,8 @@ def prepare_samples(
     section, objects = manifest.data, workspace.objects
     record = _prepare_tokenizer(manifest, dataset, workspace) if origin is None else origin.tokenizer
     opened = open_tokenizer(record, objects)
-    with open_template(section.template, record, opened, objects) as template:
+    asked = None if section.template == "auto" else section.template
+    with open_template(asked, record, opened, objects) as template:
         if section.system is not None:
             objects.put(section.system.encode("utf-8"))
         rendering = describe_rendering(template, section.system, manifest.train.max_seq_length + 1, section.too_long)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trainwright.backends.initial import build_first_state, build_initial_weights
 from trainwright.core.errors import TokenizerMismatch, UnknownRef
-from trainwright.core.records import Change, Checkpoint, Drift, Plan
+from trainwright.core.records import Change, Checkpoint, Drift, ImportedShape, Plan
 from trainwright.core.state import Position, TrainingState
 from trainwright.pipeline.drift import (
     compare_environments,
@@ -21,9 +21,10 @@ from trainwright.pipeline.drift import (
     render_change,
     require_allowed,
 )
+from trainwright.pipeline.imported import build_adapter_weights, locate_base, read_model_weights
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
-from trainwright.store.checkpoints import checkpoint_path, read_checkpoint, read_newest_good, read_weights
+from trainwright.store.checkpoints import checkpoint_path, read_checkpoint, read_newest_good
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 
@@ -37,13 +38,18 @@ class Standing:
 
 
 def read_first_weights(plan: Plan, workspace: Workspace) -> dict[str, NDArray[np.float32]]:
-    """The weights that a run of `plan` begins with: drawn from its seed, or those of another run's checkpoint.
+    """The weights that a run of `plan` begins with: drawn from its seed, or those of another run's checkpoint, or those of a
+    model that was made elsewhere.
 
     Raises UnknownRef, CheckpointDamaged where that checkpoint is not here or not whole.
     """
     if plan.start is not None and plan.start.mode == "weights":
         path, record = _find_source(plan, workspace)
-        return read_weights(path, expected=record)
+        return read_model_weights(plan.model, path, workspace, expected=record)
+    if isinstance(plan.model, ImportedShape):
+        base = locate_base(plan.model, workspace).read()
+        adapter = plan.model.adapter
+        return base if adapter is None else base | build_adapter_weights(base, adapter, plan.seed)
     return build_initial_weights(plan.model, plan.seed, plan.training.init_scale)
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 from trainwright.backends.catalogue import open_backend
 from trainwright.core.errors import UnknownRef
 from trainwright.core.manifest import Manifest
-from trainwright.core.records import Checkpoint, Run
+from trainwright.core.records import Checkpoint, Run, Start
 from trainwright.core.seeds import derive_seed
 from trainwright.evaluate.generation import Decoding
 from trainwright.pipeline.asking import open_asking
+from trainwright.pipeline.imported import import_origin, is_model_folder, read_model_weights
 from trainwright.pipeline.inspect import outcome_of
 from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.publish import export_huggingface, require_free
 from trainwright.pipeline.validate import read_best
-from trainwright.store.checkpoints import list_checkpoints, read_checkpoint, read_weights
+from trainwright.store.checkpoints import list_checkpoints, read_checkpoint
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 
@@ -54,21 +55,27 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
 
 
 def find_origin_of(manifest: Manifest, workspace: Workspace) -> Origin | None:
-    """What `train.start` names, its files verified; None where nothing is named.
+    """What `train.start` names, its files verified; None where nothing is named. A folder is a model that was made elsewhere.
 
-    Raises as `find_model` does, and CheckpointDamaged.
+    Raises as `find_model` and `import_origin` do, and CheckpointDamaged.
     """
-    if manifest.train.start is None:
+    start = manifest.train.start
+    if start is None:
         return None
-    model = find_model(manifest.train.start, workspace)
-    return Origin(read_checkpoint(model.path).record, model.prepared.plan.model, model.prepared.tokenizer)
+    if is_model_folder(start):
+        return import_origin(manifest, workspace)
+    model = find_model(start, workspace)
+    source = Start(source=read_checkpoint(model.path).record.id, mode="weights")
+    return Origin(model.prepared.plan.model, model.prepared.tokenizer, source)
 
 
 def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Workspace) -> Iterator[str]:
     """The text that follows `prompt` (the answer, where the model learnt to answer), in pieces, as it is written."""
     prepared = model.prepared
     compute = prepared.plan.compute.for_writing()
-    opened = open_backend(compute.framework).open_model(prepared.plan.model, read_weights(model.path), compute)
+    shape = prepared.plan.model
+    weights = read_model_weights(shape, model.path, workspace)
+    opened = open_backend(compute.framework).open_model(shape, weights, compute)
     asking = open_asking(prepared, workspace)
     stream = asking.tokenizer.stream_decoder()
     said = ""
@@ -82,10 +89,14 @@ def generate(model: TrainedModel, prompt: str, decoding: Decoding, workspace: Wo
         yield stream.finish()
 
 
-def export(model: TrainedModel, output_dir: Path, workspace: Workspace, *, overwrite: bool) -> list[Path]:
-    """Write the model as a Hugging Face folder."""
+def export(
+    model: TrainedModel, output_dir: Path, workspace: Workspace, *, overwrite: bool, adapter_alone: bool = False
+) -> list[Path]:
+    """Write the model as a Hugging Face folder: an adapter worked into its model, or alone. Raises InvalidValue without one."""
     require_free(output_dir, workspace, overwrite=overwrite)
-    return export_huggingface(model.prepared, model.path, output_dir, workspace, overwrite=overwrite)
+    return export_huggingface(
+        model.prepared, model.path, output_dir, workspace, overwrite=overwrite, adapter_alone=adapter_alone
+    )
 
 
 def default_seed(model: TrainedModel) -> int:

@@ -14,6 +14,7 @@ from trainwright.evaluate.held_out import Likelihood
 from trainwright.evaluate.inference import InferenceCost, measure_inference
 from trainwright.pipeline.asking import Asking, open_asking
 from trainwright.pipeline.execute import Trained, measure_split, open_reader, write_samples
+from trainwright.pipeline.imported import locate_base
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
 from trainwright.pipeline.samples import read_prompt
@@ -33,13 +34,16 @@ def validate(
     plan = prepared.plan
     with journal.phase("validation") as phase:
         path, content = read_best(trained.folder, trained.position.best_step)
-        model = open_backend(plan.compute.framework).open_model(plan.model, content.state.weights, plan.compute.plain())
+        base = locate_base(plan.model, workspace)
+        weights = base.read() | content.state.weights
+        model = open_backend(plan.compute.framework).open_model(plan.model, weights, plan.compute.plain())
         asking = open_asking(prepared, workspace)
         likelihood = measure_split(
             model, prepared, open_reader(prepared.token_set, "validation", workspace), "validation"
         )
         samples = write_samples(model, asking, prepared, derive_seed(plan.seed, "report"))
-        cost = measure_inference(path, plan.model, plan.compute, list(_iter_prompts(prepared, asking, workspace)))
+        prompts = list(_iter_prompts(prepared, asking, workspace))
+        cost = measure_inference(path, plan.model, plan.compute, prompts, base=base.paths, left_out=base.left_out)
         checks = (
             *check_likelihood(likelihood, plan.model),
             *check_budgets(plan.budgets, cost, (path / MODEL_FILE).stat().st_size, trained.training_peak),

@@ -20,6 +20,7 @@ from trainwright.core.records import (
     Drift,
     Evaluation,
     Forgotten,
+    ImportedModel,
     Outcome,
     Plan,
     Record,
@@ -189,6 +190,8 @@ def label_record(record: Record) -> str:
             return f"on {record.split}{measured}"
         case Evaluation():
             return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
+        case ImportedModel():
+            return f"{record.name}, {record.architecture}"
         case Outcome():
             return record.status
         case Verdict():
@@ -243,6 +246,10 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield f"boundaries of {split}", tokens.boundaries
                 if tokens.targets is not None:
                     yield f"targets of {split}", tokens.targets
+            if record.rendering is not None and record.rendering.system is not None:
+                yield "system text", record.rendering.system
+        case ImportedModel():
+            yield from record.files.items()
         case Run() | Verdict():
             yield "environment", record.environment
         case Evaluation():

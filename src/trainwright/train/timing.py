@@ -5,17 +5,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from trainwright.core.records import ModelShape
+from trainwright.core.records import ImportedShape, Shape
 
 T = TypeVar("T")
 
 
-def flops_per_token(shape: ModelShape, seq_length: int) -> int:
+def flops_per_token(shape: Shape, seq_length: int) -> int:
     """Floating-point operations that a forward and a backward pass take for one token of a window of `seq_length`.
 
     6 for each weight, and 12·T·H·E a layer for attention's two products, halved because a position sees only what lies
-    before it (Chowdhery et al. 2022, "PaLM", appendix B). The tied embedding counts once, as the head.
+    before it (Chowdhery et al. 2022, "PaLM", appendix B). The tied embedding counts once, as the head. Of a model that was
+    made elsewhere the weights alone are counted, and 4 for each where only an adapter is trained: what is not trained needs
+    no gradient of its own.
     """
+    if isinstance(shape, ImportedShape):
+        return (6 if shape.adapter is None else 4) * shape.num_parameters
     attention = 6 * shape.num_layers * seq_length * shape.num_heads * shape.head_dim
     return 6 * shape.num_parameters + attention
 

@@ -220,7 +220,7 @@ def test_key_that_is_no_text_is_refused(write):
     [
         ("preset=quik", "'quick', 'low-memory', 'balanced' or 'high'"),
         ("preset=[1]", "'quick'"),
-        ("compute.framework=tensorflow", "'auto', 'torch' or 'reference'"),
+        ("compute.framework=tensorflow", "'auto', 'torch', 'reference' or 'transformers'"),
         ("train.validate_every=abc", "'auto', or Input should be a valid integer"),
         ("train=5", "section"),
         ("name=../up", "pattern"),
@@ -322,7 +322,7 @@ def test_finetuning_inherits_all_but_data_and_name(write):
     manifest = parse_manifest(write(TUNED), ["train.max_seq_length=64"])
     tuned = manifest.finetune
     assert manifest.data.traces is None
-    assert (tuned.name, tuned.data.traces, tuned.data.template) == (None, "builtin:arithmetic", "gemma")
+    assert (tuned.name, tuned.data.traces, tuned.data.template) == (None, "builtin:arithmetic", "auto")
     assert (tuned.train.steps, tuned.train.epochs) == (None, 2)
     assert (tuned.train.batch_size, tuned.train.max_seq_length) == (8, 64)
     assert (tuned.train.optimizer.name, tuned.train.optimizer.learning_rate) == ("adamw", 0.002)

@@ -23,6 +23,7 @@ from trainwright.core.records import (
     Evaluation,
     EvaluationSettings,
     Forgotten,
+    ImportedModel,
     Interval,
     ItemScore,
     Measure,
@@ -179,7 +180,12 @@ EVALUATION = Evaluation(
     table=C,
 )
 
-RECORDS = [DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION]
+IMPORTED = ImportedModel(name="tiny", architecture="LlamaForCausalLM", files={"config.json": A})
+
+RECORDS = [
+    *(DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION),
+    IMPORTED,
+]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
     "tokenizer": "6b670ffa51f4e2791598a9e3c6aeeb865060ec8ecb32a2e5ae83802dfe8893dd",
@@ -193,6 +199,7 @@ GOLDEN = {
     "verdict": "93a5dd7123c379ff2b20913d77360f79cbf243bcfb9e260cbf8b886b6c6c8e48",
     "receipt": "cb9b8733380c7364c1c13ad732599cf7d2c52445dc9906641f427cf81d3c049d",
     "evaluation": "6ca2e9ac63a5085d81a0270501c5ac52d22a3ab802c8b0b0b836d316c36cbf10",
+    "imported-model": "ac88c3743fac825e6cf95598b00a96667b932a0f4da1d9ef8ee777a4f56b1950",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 

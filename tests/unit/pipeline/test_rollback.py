@@ -92,7 +92,7 @@ def train(open_named, corpus, monkeypatch):
     def go(name, wrong, overrides=(), stop_at=None, going_on=False):
         manifest = parse_manifest(None, [f"data.corpus={corpus}", *SMALL, *overrides])
         monkeypatch.setattr("trainwright.pipeline.execute.open_backend", lambda _: Faulty(wrong, manifest.seed))
-        monkeypatch.setattr("trainwright.pipeline.validate.measure_inference", lambda *_: COST)
+        monkeypatch.setattr("trainwright.pipeline.validate.measure_inference", lambda *_, **__: COST)
         journal = Journal(ConsoleProgress(make_console(), quiet=True))
         sinks = [] if stop_at is None else [PressCtrlC(stop_at)]
         if going_on:

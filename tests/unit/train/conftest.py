@@ -262,6 +262,8 @@ def assert_same_state(state, other):
 def framework(request):
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")
+    if "muon" not in open_backend(request.param).capabilities.optimizers:
+        pytest.skip(f"{request.param} does not offer muon, which these runs train with")
     return request.param
 
 
