@@ -24,7 +24,7 @@ demo: $(VENV)/.installed      ## train, validate and report a small model on the
 	$(BIN)/trainwright generate stories@latest "Once upon a time" --max-tokens 80
 
 test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
-	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider tests
+	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider -n 2 --dist loadscope tests
 
 test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people's tools
 	$(BIN)/python -m pytest -q -m slow -p no:cacheprovider tests

@@ -86,7 +86,9 @@ def test_adapter_is_all_that_a_checkpoint_holds_and_its_base_is_in_the_lineage(t
     assert (plan["compute"]["framework"], plan["training"]["optimizer"]["name"]) == ("transformers", "adamw")
     lineage = command("lineage", "tuned@latest", "--check", "--json").document
     assert lineage["findings"] == []
-    assert next(edge["parent"] for edge in lineage["edges"] if edge["role"] == "imported_model") == plan["model"]["base"]
+    assert (
+        next(edge["parent"] for edge in lineage["edges"] if edge["role"] == "imported_model") == plan["model"]["base"]
+    )
 
 
 def test_model_is_asked_before_it_is_trained_and_after(tuned):

@@ -82,7 +82,7 @@ class TransformersModel:
     def score(self, batch: Batch) -> Scores:
         """How likely each target is."""
         with self.in_use():
-            losses, hits = zip(*(self._score(part) for part in iter_slices(batch)), strict=True)
+            losses, hits = zip(*(self._score(part) for part in iter_slices(batch, self.device)), strict=True)
         return Scores(to_array(torch.cat(losses)), torch.cat(hits).cpu().numpy())
 
     def open_decoder(self) -> TransformersDecoder:
@@ -165,7 +165,7 @@ class TransformersTrainer(TransformersModel):
             tensor.grad = None
         torch.manual_seed(dropout_seed)
         with self._dropping:
-            parts = [part for batch in micro_batches for part in iter_slices(batch) if part.num_targets]
+            parts = [part for batch in micro_batches for part in iter_slices(batch, self.device) if part.num_targets]
             sums = [self._backward(part, num_targets) for part in parts]
         self._norm = float(torch.stack(torch._foreach_norm(self._gradients())).norm())
         return Gradients(
