@@ -14,7 +14,7 @@ from trainwright.core.hashing import digest_json
 
 # What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
 OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
-OPAQUE |= {"curves", "groups"}
+OPAQUE |= {"curves", "groups", "verdict", "num_records"}
 OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
 OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
 
@@ -116,7 +116,7 @@ def test_everything_in_a_workspace_is_documented(page, guide_folder):
 def test_everything_in_a_run_folder_is_documented(page, guide_folder):
     documented = words_of(section_of(page, "A run folder"))
     folders = list((guide_folder / ".trainwright" / "runs").iterdir())
-    assert len(folders) == 4
+    assert len(folders) == 6
     found = {path.name + "/" * path.is_dir() for folder in folders for path in folder.iterdir()}
     assert found <= documented
     assert documented >= {"plan.json", "events.jsonl", "report.html"}
