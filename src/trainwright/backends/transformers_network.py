@@ -9,7 +9,7 @@ Shapes: B rows, T positions, V vocabulary.
 
 import inspect
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -69,7 +69,7 @@ def _wrap(module: nn.Module, adapter: Adapter) -> nn.Module:
 
     settings = peft.LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha,  # type: ignore[arg-type]  # a factor, whole or not
+        lora_alpha=cast("int", adapter.alpha),  # annotated as whole; any factor is taken
         target_modules=list(adapter.target_modules),
         lora_dropout=adapter.dropout,
         bias="none",
