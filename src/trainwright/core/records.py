@@ -3,6 +3,7 @@
     DatasetVersion ← Tokenizer ← TokenSet ← Plan ← Run ← Checkpoint ← Report, Evaluation
     DatasetVersion ← DatasetVersion, Forgotten     Run ← Outcome, Drift, Verdict
                                                          Checkpoint ← Plan   (a run that goes on from another's)
+    Policy, Checkpoint, Evaluation ← Decision ← Release ← Release (what it replaced)
 
 A type is defined here once. It is the stored form, the CLI's JSON and the REST body. Nothing in a record names a place on
 one machine: bytes are named by digest, and the store knows where they lie.
@@ -569,9 +570,9 @@ class Evaluation(Record):
 
     `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
     `predictions` is the object of recorded outputs where no checkpoint of ours wrote them, `imported_model` a model that was
-    made elsewhere and answered as it came. `metrics` has the version of each metric's definition, `statuses` how many items
-    have which status under it, `code` the digest of the code that scored. Intervals, comparisons and gates are functions of
-    the table, and are not kept.
+    made elsewhere and answered as it came. `suite` is the object of the suite that asked, where one did. `metrics` has the
+    version of each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code
+    that scored. Intervals, comparisons and gates are functions of the table, and are not kept.
     """
 
     kind: Literal["evaluation"] = "evaluation"
@@ -590,6 +591,7 @@ class Evaluation(Record):
     aggregates: dict[str, Measure]
     table: Digest
     imported_model: Digest | None = added(None)
+    suite: Digest | None = added(None)
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
@@ -668,11 +670,179 @@ class Verdict(Record):
     environment: Digest
 
 
+# ── what a figure says ────────────────────────────────────────────────────────────────────────────────────────────────
+class Estimate(Frozen):
+    """A figure and the interval it may lie in. `value`, or the interval alone, may be undefined: `why_not` says why.
+
+    `n` is the number of items, `num_clusters` that of the groups they come in where these were taken into account.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    method: str
+    num_clusters: int | None = None
+    why_not: str = ""
+
+    @model_validator(mode="after")
+    def _is_whole_or_says_why(self) -> Self:
+        if (self.value is None or self.low is None or self.high is None) and not self.why_not:
+            raise ValueError("an estimate without a value or an interval says why")
+        return self
+
+
+class PairedTest(Frozen):
+    """The chance of a difference at least as large where there is none (two-sided), or the reason it is undefined."""
+
+    p_value: float | None
+    n: int
+    method: str
+    why_not: str = ""
+
+    @model_validator(mode="after")
+    def _has_value_or_reason(self) -> Self:
+        if self.p_value is None and not self.why_not:
+            raise ValueError("a test without a p-value says why")
+        return self
+
+
+# ── release ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+Stage = Literal["staging", "production"]
+STAGES: tuple[Stage, ...] = ("staging", "production")
+"""In the order in which a model goes through them."""
+
+GateKind = Literal["at_least", "at_most", "non_inferior", "superior"]
+GateOutcome = Literal["pass", "fail", "inconclusive"]
+
+
+class Gate(Frozen):
+    """One condition of a policy: a metric of a suite's item table, and what its interval has to clear.
+
+    `at_least`, `at_most`: the interval of the candidate against `limit`. `non_inferior`, `superior`: the interval of the
+    paired difference from the baseline against −`margin`, or 0; `relative`: the margin is a share of the baseline's figure.
+    `by` asks for the same in every value of a slice. `cluster` False: items count as independent whatever they share.
+    """
+
+    kind: GateKind
+    metric: str
+    suite: str
+    limit: float | None = None
+    margin: float | None = None
+    relative: bool = False
+    min_n: int = 1
+    by: str | None = None
+    cluster: bool = True
+
+
+class Policy(Record):
+    """What a model has to show before it may stand at a stage. All gates must pass; nothing is weighed.
+
+    `baseline`: what the paired gates compare with: the release that stands at the stage now (`current`), nothing, or what
+    a ref names. `max_overlap`: the share of items that may be found in the training text (None: not looked at).
+    """
+
+    kind: Literal["policy"] = "policy"
+    name: str
+    stage: Stage
+    baseline: str
+    alpha: float
+    gates: tuple[Gate, ...]
+    max_overlap: float | None
+    canaries: tuple[str, ...] = ()
+    require_verdict: bool = False
+    require_signature: bool = False
+
+
+class GateResult(Frozen):
+    """What came of one gate, for all items or one value of a slice (`part`, "category=sums").
+
+    `items_to_settle`: about how many items would settle an inconclusive one, where that can be said.
+    """
+
+    gate: Gate
+    part: str
+    outcome: GateOutcome
+    candidate: Estimate | None
+    baseline: Estimate | None
+    difference: Estimate | None
+    items_to_settle: int | None
+    why: str
+
+
+class Condition(Frozen):
+    """A condition that is no figure: contamination, a verdict, a signature."""
+
+    name: str
+    outcome: GateOutcome
+    why: str
+
+
+class Decision(Record):
+    """Whether a checkpoint may stand at a stage of a name, and every figure that says so.
+
+    `replaces` is the release that stood there when it was made: only what replaces that one may use it. `evaluations` are
+    those that were judged, `all_evaluations` all that were ever made of the candidate: trying until it passes is seen.
+    """
+
+    kind: Literal["decision"] = "decision"
+    parent_fields: ClassVar[tuple[str, ...]] = ("policy", "checkpoint", "replaces", "baseline", "verdict")
+    name: str
+    stage: Stage
+    policy: Digest
+    checkpoint: Digest
+    replaces: Digest | None
+    baseline: Digest | None
+    verdict: Digest | None
+    evaluations: tuple[Digest, ...]
+    all_evaluations: tuple[Digest, ...]
+    outcome: GateOutcome
+    gates: tuple[GateResult, ...]
+    conditions: tuple[Condition, ...]
+    at: str
+    who: str
+
+    def parents(self) -> dict[str, str]:
+        """The policy, the checkpoints and the evaluations that were judged, numbered in their order."""
+        numbered = {f"evaluation {number}": one for number, one in enumerate(self.evaluations, start=1)}
+        return super().parents() | numbered
+
+
+class Override(Frozen):
+    """That a person let a model pass that its policy did not. It is never a pass."""
+
+    who: str
+    why: str
+
+
+class Release(Record):
+    """A checkpoint at a stage of a name. The ref `name@stage` points to one; `previous` is where it pointed before.
+
+    `weights` is the digest of the weights, `decision` the passing decision that allowed it; without one it was overridden.
+    """
+
+    kind: Literal["release"] = "release"
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "decision", "previous")
+    name: str
+    stage: Stage
+    checkpoint: Digest
+    weights: Digest
+    decision: Digest | None
+    previous: Digest | None
+    override: Override | None = None
+
+    @model_validator(mode="after")
+    def _was_decided_or_overridden(self) -> Self:
+        if self.decision is None and self.override is None:
+            raise ValueError("a release has a decision, or says who let it pass without one")
+        return self
+
+
 RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
     for record_type in (
         *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict),
-        *(Forgotten, Evaluation, ImportedModel),
+        *(Forgotten, Evaluation, ImportedModel, Policy, Decision, Release),
     )
 }
 

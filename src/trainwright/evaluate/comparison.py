@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from trainwright.core.records import Evaluation, Frozen, ItemScore
+from trainwright.core.records import Estimate, Evaluation, Frozen, ItemScore, PairedTest
 from trainwright.evaluate.metrics import METRICS, Metric, order_metrics, read_value
 from trainwright.evaluate.statistics import (
     ALPHA,
-    Estimate,
-    PairedTest,
     adjust_holm,
     check_clustered_t,
     check_mcnemar,

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from trainwright.core.records import Frozen, ItemStatus, Measure
+from trainwright.core.records import Estimate, Frozen, ItemStatus, Measure
 from trainwright.evaluate.comparison import Comparison, Delta, ItemDelta
 from trainwright.evaluate.metrics import METRICS
-from trainwright.evaluate.statistics import Estimate
 from trainwright.evaluate.table import OUTCOMES
 
 MAX_CELL_CHARACTERS = 160

@@ -26,7 +26,10 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class EvalItem(Frozen):
-    """One question. `expected_answer` is text as it was written; with `choices` it is one of them, or its letter."""
+    """One question. `expected_answer` is text as it was written; with `choices` it is one of them, or its letter.
+
+    `meta` is what scorers of other kinds need to know of it, and is kept as it was written.
+    """
 
     id: str
     prompt: str
@@ -37,6 +40,7 @@ class EvalItem(Frozen):
     cluster_id: str | None = added(None)
     choices: tuple[str, ...] | None = added(None)
     scorer: str | None = added(None)
+    meta: dict[str, Any] | None = added(None)
 
     @property
     def slices(self) -> dict[str, str]:
@@ -109,6 +113,7 @@ def _parse_item(row: Row, path: Path) -> EvalItem:
             if document.get(key) is not None
         },
         scorer=None if document.get("scorer") is None else _require_text(document, "scorer", path, number),
+        meta=_parse_meta(document, path, number),
     )
     try:
         item.open_scorer()
@@ -118,6 +123,13 @@ def _parse_item(row: Row, path: Path) -> EvalItem:
         why = f"The choices are {', '.join(item.choices)}."
         raise invalid_row(path, number, f"the expected answer {item.expected_answer!r} is none of the choices", why)
     return item
+
+
+def _parse_meta(document: dict[str, Any], path: Path, number: int) -> dict[str, Any] | None:
+    meta = document.get("meta")
+    if meta is not None and not isinstance(meta, dict):
+        raise invalid_row(path, number, "meta is not a JSON object")
+    return meta or None
 
 
 def _parse_choices(document: dict[str, Any], path: Path, number: int) -> tuple[str, ...] | None:

@@ -7,55 +7,17 @@ the chance of being wrong that is put up with: intervals hold with probability 1
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
 
-from trainwright.core.records import Frozen
+from trainwright.core.records import Estimate, PairedTest
 from trainwright.core.seeds import build_generator
 
 ALPHA = 0.05
 NUM_RESAMPLES = 2_000
 
 Floats = Sequence[float] | NDArray[np.float64]
-
-
-class Estimate(Frozen):
-    """A figure and the interval it may lie in. `value`, or the interval alone, may be undefined: `why_not` says why.
-
-    `n` is the number of items, `num_clusters` that of the groups they come in where these were taken into account.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    method: str
-    num_clusters: int | None = None
-    why_not: str = ""
-
-    @model_validator(mode="after")
-    def _is_whole_or_says_why(self) -> Self:
-        if (self.value is None or self.low is None or self.high is None) and not self.why_not:
-            raise ValueError("an estimate without a value or an interval says why")
-        return self
-
-
-class PairedTest(Frozen):
-    """The chance of a difference at least as large where there is none (two-sided), or the reason it is undefined."""
-
-    p_value: float | None
-    n: int
-    method: str
-    why_not: str = ""
-
-    @model_validator(mode="after")
-    def _has_value_or_reason(self) -> Self:
-        if self.p_value is None and not self.why_not:
-            raise ValueError("a test without a p-value says why")
-        return self
 
 
 # ── intervals ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,13 +16,17 @@ from trainwright.core.records import (
     Check,
     Checkpoint,
     Compute,
+    Condition,
     DatasetVersion,
+    Decision,
     Difference,
     Drift,
     EarlyStopping,
     Evaluation,
     EvaluationSettings,
     Forgotten,
+    Gate,
+    GateResult,
     ImportedModel,
     Interval,
     ItemScore,
@@ -31,6 +35,8 @@ from trainwright.core.records import (
     Optimizer,
     Outcome,
     Plan,
+    Policy,
+    Release,
     Report,
     Run,
     Sample,
@@ -182,9 +188,34 @@ EVALUATION = Evaluation(
 
 IMPORTED = ImportedModel(name="tiny", architecture="LlamaForCausalLM", files={"config.json": A})
 
+GATE = Gate(kind="at_least", metric="answer_correct", suite="arithmetic", limit=0.5, min_n=10)
+POLICY = Policy(name="ours", stage="staging", baseline="current", alpha=0.05, gates=(GATE,), max_overlap=0.0)
+DECISION = Decision(
+    name="sums",
+    stage="staging",
+    policy=A,
+    checkpoint=B,
+    replaces=None,
+    baseline=None,
+    verdict=None,
+    evaluations=(C,),
+    all_evaluations=(C,),
+    outcome="inconclusive",
+    gates=(
+        GateResult(
+            gate=GATE, part="", outcome="inconclusive", candidate=None, baseline=None, difference=None,
+            items_to_settle=40, why="2 items are fewer than 10",
+        ),
+    ),
+    conditions=(Condition(name="contamination", outcome="pass", why="no item was found"),),
+    at="2025-01-31T12:00:00.000+00:00",
+    who="someone",
+)  # fmt: skip
+RELEASE = Release(name="sums", stage="staging", checkpoint=A, weights=B, decision=C, previous=None)
+
 RECORDS = [
     *(DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION),
-    IMPORTED,
+    *(IMPORTED, POLICY, DECISION, RELEASE),
 ]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
@@ -200,6 +231,9 @@ GOLDEN = {
     "receipt": "cb9b8733380c7364c1c13ad732599cf7d2c52445dc9906641f427cf81d3c049d",
     "evaluation": "6ca2e9ac63a5085d81a0270501c5ac52d22a3ab802c8b0b0b836d316c36cbf10",
     "imported-model": "ac88c3743fac825e6cf95598b00a96667b932a0f4da1d9ef8ee777a4f56b1950",
+    "policy": "252ab61a4134c97a7df306da54fde13b8f36011e02651fd109400f71ca34027d",
+    "decision": "96597a02b4eb56c2c2d9bd22e63f8026a6afebd05b024fe81e67fa6183e6262c",
+    "release": "b0744fee263df0f224b257937b0c1b22cb5ece37852dc0fc4106e2cde6d51007",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 
@@ -365,7 +399,7 @@ def test_without_an_expected_id_content_alone_decides():
     assert parse_record(RUN.model_dump(mode="json") | {"name": "other"}).name == "other"
 
 
-@pytest.mark.parametrize("document", [{"kind": "decision"}, {}, {"kind": None}])
+@pytest.mark.parametrize("document", [{"kind": "prophecy"}, {}, {"kind": None}])
 def test_unknown_kind_is_refused_by_name(document):
     with pytest.raises(TrainwrightTooOld, match=str(document.get("kind"))):
         parse_record(document)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from trainwright.core.records import Estimate
 from trainwright.evaluate.statistics import (
-    Estimate,
     adjust_holm,
     check_clustered_t,
     check_mcnemar,
