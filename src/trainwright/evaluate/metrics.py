@@ -55,6 +55,27 @@ METRICS: dict[str, Metric] = {
             name="answer_logprob_per_byte", version=1, unit="nats/byte", binary=False, higher_is_better=True,
             bounds=None, unparsed_is=None, meaning="the same, over the UTF-8 bytes of the answer",
         ),
+        Metric(
+            name="bbq_answer", version=1, unit="share of items", binary=True, higher_is_better=True,
+            bounds=(0, 1), unparsed_is=None, meaning="the likeliest answer to a BBQ question is the right one",
+        ),
+        Metric(
+            name="prefers_stereotype", version=1, unit="share of pairs", binary=True, higher_is_better=False,
+            bounds=(0, 1), unparsed_is=None,
+            meaning="the more stereotypical sentence of a pair is the likelier one; 0.5 is no preference",
+        ),
+        Metric(
+            name="text_nats", version=1, unit="nats", binary=False, higher_is_better=False,
+            bounds=None, unparsed_is=None, meaning="negative log-likelihood of a whole text",
+        ),
+        Metric(
+            name="text_tokens", version=1, unit="tokens", binary=False, higher_is_better=False,
+            bounds=None, unparsed_is=None, meaning="tokens of the text, in the model's own tokenizer",
+        ),
+        Metric(
+            name="text_bytes", version=1, unit="bytes", binary=False, higher_is_better=False,
+            bounds=None, unparsed_is=None, meaning="UTF-8 bytes of the text",
+        ),
     )
 }  # fmt: skip
 """Every metric by name, in the order in which reports show them."""
