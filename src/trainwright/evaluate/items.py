@@ -104,16 +104,19 @@ def _parse_item(row: Row, path: Path, need_answers: bool) -> EvalItem:
     if "prompt" in document and "text" in document:
         raise invalid_row(path, number, "it has a prompt and a text", "Both are what the model reads.", "Keep one.")
     has_answer = need_answers or document.get("expected_answer") is not None
+
+    def find_text(key: str) -> str | None:
+        return None if document.get(key) is None else require_text(document, key, path, number, maximum=256)
+
     item = EvalItem(
         id=require_text(document, "id", path, number, maximum=256),
         prompt=require_text(document, "text" if "text" in document else "prompt", path, number),
         expected_answer=require_text(document, "expected_answer", path, number) if has_answer else None,
         choices=_parse_choices(document, path, number),
-        **{
-            key: require_text(document, key, path, number, maximum=256)
-            for key in (*SLICES, "cluster_id")
-            if document.get(key) is not None
-        },
+        category=find_text("category"),
+        difficulty=find_text("difficulty"),
+        section=find_text("section"),
+        cluster_id=find_text("cluster_id"),
         scorer=None if document.get("scorer") is None else require_text(document, "scorer", path, number),
         meta=_parse_meta(document, path, number),
     )
