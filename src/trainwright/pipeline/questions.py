@@ -1,0 +1,75 @@
+"""What is asked: the items of a file or of a suite, all of them or a sample, and what stands around their prompts."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trainwright.core.records import ItemSample
+from trainwright.core.seeds import build_generator
+from trainwright.evaluate.items import EvalItem
+from trainwright.evaluate.loaders.formats import read_evalset
+from trainwright.evaluate.suites import GROUND_TRUTH, PLACE, OpenedSuite, require_template
+from trainwright.pipeline.asking import Asking
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and by which scorers what is said is scored. `suite`: where all of that comes from, if from one."""
+
+    name: str
+    items: tuple[EvalItem, ...]
+    template: str
+    scorers: tuple[str, ...] = (GROUND_TRUTH,)
+    suite: OpenedSuite | None = field(default=None, repr=False)
+    sample: ItemSample | None = None
+
+    @property
+    def prompts(self) -> list[str]:
+        """Each item's prompt as the model reads it."""
+        return [self.template.replace(PLACE, item.prompt) for item in self.items]
+
+    def asked(self, asking: Asking) -> "Question":
+        """The same question in the form in which a model is asked."""
+        return replace(self, template=asking.as_text.replace(PLACE, self.template))
+
+
+def read_question(evalset: Path, template: str = PLACE) -> Question:
+    """The items of a file. In the template, `\\n` and `\\t` stand for a line end and a tab.
+
+    Raises InvalidValue for a template without `{prompt}`; what `read_evalset` raises.
+    """
+    template = read_template(template)
+    return Question(evalset.stem, tuple(read_evalset(evalset)), template)
+
+
+def build_suite_question(suite: OpenedSuite, template: str | None = None) -> Question:
+    """What a suite asks; with another template where a person wants one."""
+    own = suite.suite.template if template is None else read_template(template)
+    return Question(suite.suite.name, suite.items, own, suite.suite.scorers, suite)
+
+
+def read_template(text: str) -> str:
+    """A template from a command line, where `\\n` and `\\t` are written out. Raises InvalidValue without `{prompt}`."""
+    template = text.replace("\\n", "\n").replace("\\t", "\t")
+    require_template(template)
+    return template
+
+
+def draw_items(question: Question, limit: int, seed: int) -> Question:
+    """At most `limit` of its items, drawn without looking, in the order in which they stand. All of them where that is enough.
+
+    Items of one pair (`pair` in their meta) are drawn together. One at least is drawn, whatever the limit.
+    """
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for place, item in enumerate(question.items):
+        groups[item.find_label("pair") or f"\0{place}"].append(place)
+    names = list(groups)
+    drawn: list[int] = []
+    for number in build_generator(seed, "evaluate", "sample").permutation(len(names)):
+        group = groups[names[int(number)]]
+        if not drawn or len(drawn) + len(group) <= limit:
+            drawn += group
+    if len(drawn) == len(question.items):
+        return question
+    sample = ItemSample(num_items=len(drawn), out_of=len(question.items), seed=seed)
+    return replace(question, items=tuple(question.items[place] for place in sorted(drawn)), sample=sample)
