@@ -85,13 +85,20 @@ def score_by_likelihood(item: EvalItem, measure: Measure) -> list[ItemScore]:
     ]
     if expected is None:
         return rows
-    for metric, values in (
-        ("choice_correct", [one.logprob for one in found]),
-        ("choice_correct_per_byte", [one.per_byte for one in found]),
-    ):
-        rows.append(_make_row(item, metric, _prefer(values, expected), target, answers[_find_likeliest(values)]))
+    rows += [
+        _make_row(item, metric, _prefer(values, expected), target, answers[_find_likeliest(values)])
+        for metric, values in (
+            ("choice_correct", [one.logprob for one in found]),
+            ("choice_correct_per_byte", [one.per_byte for one in found]),
+        )
+    ]
+    values = [one.logprob for one in found]
+    if "pronoun" in (item.meta or {}):
+        rows.append(
+            _make_row(item, "coreference_correct", _prefer(values, expected), target, answers[_find_likeliest(values)])
+        )
     if "unknown_choice" in (item.meta or {}):
-        rows.append(_make_bias_row(item, [one.logprob for one in found], expected))
+        rows.append(_make_bias_row(item, values, expected))
     return rows
 
 

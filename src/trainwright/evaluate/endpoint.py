@@ -1,11 +1,12 @@
 """A model behind an OpenAI-compatible endpoint: one prompt, one request for a chat completion, one output.
 
-A request that finds nobody, times out, or is answered with 408, 409, 429 or 5xx is made again after 1, 2 and 4 seconds (or as long
-as `Retry-After` says, up to a minute); what does not come then is the item's error, never its answer. 401, 403 and 404 say that
-the key, the model's name or the address is wrong, which the next item will not mend, so they end the evaluation.
+A request that finds nobody, times out, or is answered with 408, 409, 429 or 5xx is made again after 1, 2 and 4 seconds (or
+after what `Retry-After` says, a minute at most); what does not come then is the item's error, never its answer. 401, 403 and
+404 say that the key, the model's name or the address is wrong, which the next item will not mend: they end the evaluation.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -128,6 +129,20 @@ def require_endpoint_url(url: str) -> str:
             next_step="Put the key into an environment variable, and name it: --api-key-env NAME",
         )
     return url
+
+
+def read_key(variable: str | None) -> str | None:
+    """What an environment variable holds. Raises InvalidValue where it is not set, or empty."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise InvalidValue(
+            f"The environment variable {variable} holds no key.",
+            why="It is not set, or empty.",
+            next_step=f"Set {variable}, or leave out --api-key-env where the endpoint asks for none.",
+        )
+    return key
 
 
 # ── what comes back ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -173,7 +173,8 @@ def _require_answers(items: Sequence[EvalItem], suite: Suite, path: Path) -> Non
     if needs and lacking:
         raise InvalidValue(
             f"{path.name}: {len(lacking)} of its items have no expected answer: {', '.join(lacking[:5])}.",
-            why=f"It measures by {suite.by}" + (f" and scores by {', '.join(suite.scorers)}." if suite.by == "generation" else "."),
+            why=f"It measures by {suite.by}"
+            + (f" and scores by {', '.join(suite.scorers)}." if suite.by == "generation" else "."),
             next_step="Give them an expected_answer, or name scorers that need none.",
         )
 
@@ -237,7 +238,9 @@ def _require_consistent(suite: Suite, document: dict[str, Any], path: Path) -> N
     if suite.by == "text" and suite.template != PLACE:
         raise _invalid(path, "template", suite.template, "A text is measured as it stands: nothing is put around it")
     if suite.by != "generation" and "decoding" in document:
-        raise _invalid(path, "decoding", document["decoding"], f"Nothing is written where a suite measures by {suite.by}")
+        raise _invalid(
+            path, "decoding", document["decoding"], f"Nothing is written where a suite measures by {suite.by}"
+        )
     for scorer in suite.scorers:
         if scorer.partition(":")[0] not in TABLE_SCORERS:
             raise _invalid(path, "scorers", scorer, f"There is no such scorer; there are {', '.join(TABLE_SCORERS)}")
@@ -280,5 +283,7 @@ def _translate(details: Sequence[ErrorDetails], path: Path) -> UsageError:
         )
     kind = OutOfRange if first["type"] in _RANGE_COMPLAINTS else InvalidValue
     return kind(
-        f"{path.name}: {dotted} is {first['input']!r}.", why=f"{first['msg']}.", next_step="See docs/files.md for this key."
+        f"{path.name}: {dotted} is {first['input']!r}.",
+        why=f"{first['msg']}.",
+        next_step="See docs/files.md for this key.",
     )

@@ -4,11 +4,20 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainwright.core.errors import InvalidValue
 from trainwright.core.records import ItemSample
 from trainwright.core.seeds import build_generator
+from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.items import EvalItem
-from trainwright.evaluate.loaders.formats import read_evalset
-from trainwright.evaluate.suites import GROUND_TRUTH, PLACE, OpenedSuite, require_template
+from trainwright.evaluate.loaders.formats import By, read_evalset
+from trainwright.evaluate.suites import (
+    GROUND_TRUTH,
+    PLACE,
+    DecodingSection,
+    OpenedSuite,
+    open_suite,
+    require_template,
+)
 from trainwright.pipeline.asking import Asking
 
 
@@ -33,13 +42,53 @@ class Question:
         return replace(self, template=asking.as_text.replace(PLACE, self.template))
 
 
-def read_question(evalset: Path, template: str = PLACE) -> Question:
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for: an evalset's file or a suite, and what is to be otherwise than it says (None: nothing)."""
+
+    evalset: Path | None = None
+    suite: str | None = None
+    by: By | None = None
+    template: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    limit: int | None = None
+
+
+def settle(request: Request) -> tuple[Question, By, Decoding]:
+    """What is asked, how it is measured, and how answers are written. Raises what `open_suite` and `read_question` raise."""
+    if request.suite is not None:
+        suite = open_suite(request.suite)
+        by, said = request.by or suite.suite.by, suite.suite.decoding
+        template = PLACE if by == "text" != suite.suite.by and request.template is None else request.template
+        question = build_suite_question(suite, template)
+    else:
+        by, said = request.by or "generation", DecodingSection()
+        question = read_question(request.evalset or Path(), request.template or PLACE, need_answers=by != "text")
+    if by == "text" and question.template != PLACE:
+        raise InvalidValue(
+            f"The template {question.template!r} cannot be used.",
+            why="A text is measured as it stands: nothing is put around it.",
+            next_step="Leave out --template.",
+        )
+    decoding = Decoding(
+        max_tokens=said.max_tokens if request.max_tokens is None else request.max_tokens,
+        temperature=said.temperature if request.temperature is None else request.temperature,
+        top_k=said.top_k,
+        top_p=said.top_p,
+        seed=said.seed if request.seed is None else request.seed,
+    )
+    return (question if request.limit is None else draw_items(question, request.limit, decoding.seed)), by, decoding
+
+
+def read_question(evalset: Path, template: str = PLACE, *, need_answers: bool = True) -> Question:
     """The items of a file. In the template, `\\n` and `\\t` stand for a line end and a tab.
 
     Raises InvalidValue for a template without `{prompt}`; what `read_evalset` raises.
     """
     template = read_template(template)
-    return Question(evalset.stem, tuple(read_evalset(evalset)), template)
+    return Question(evalset.stem, tuple(read_evalset(evalset, need_answers=need_answers)), template)
 
 
 def build_suite_question(suite: OpenedSuite, template: str | None = None) -> Question:

@@ -15,15 +15,15 @@ from trainwright.store.checkpoints import read_checkpoint
 from trainwright.store.workspace import Workspace
 
 MAX_WINDOW = 2048
-"""Tokens of a text that a model which was made elsewhere reads at once, at most: its own limit is often far beyond any memory."""
+"""Tokens of a text that a model made elsewhere reads at once, at most: its own limit is often far beyond any memory."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model, how it is asked (`rendering` None: as a model of text), and where it computes.
 
-    `checkpoint` names a checkpoint of ours, `base` a model that was made elsewhere, as it came. `window` is how many tokens of a
-    text are measured at once.
+    `checkpoint` names a checkpoint of ours, `base` a model that was made elsewhere, as it came. `window` is how many tokens of
+    a text are measured at once.
     """
 
     shape: Shape
@@ -44,9 +44,7 @@ def find_subject(ref: str, workspace: Workspace) -> Subject:
         return open_model_folder(Path(ref), workspace)
     model = find_model(ref, workspace)
     shape, checkpoint = model.prepared.plan.model, read_checkpoint(model.path).record.id
-    return _describe(
-        model.prepared, shape, checkpoint, None, lambda: read_model_weights(shape, model.path, workspace)
-    )
+    return _describe(model.prepared, shape, checkpoint, None, lambda: read_model_weights(shape, model.path, workspace))
 
 
 def open_base(prepared: Prepared, workspace: Workspace) -> Subject | None:

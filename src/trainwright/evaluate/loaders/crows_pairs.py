@@ -28,11 +28,6 @@ def read_crows_pairs(path: Path) -> list[EvalItem]:
             raise invalid_row(path, number, "the two sentences are the same")
         direction = require_field(row, "stereo_antistereo", path, number, ("stereo", "antistereo"))
         kind = require_field(row, "bias_type", path, number)
-        items.append(build_pair(f"crows-{place}", more, less, direction, kind))
+        meta = {"direction": direction, "bias_type": kind}
+        items.append(EvalItem(id=f"crows-{place}", prompt="", choices=(more, less), category=kind, meta=meta))
     return items
-
-
-def build_pair(item_id: str, more: str, less: str, direction: str, kind: str) -> EvalItem:
-    """An item of two sentences, of which the first is the more stereotypical."""
-    meta = {"direction": direction, "bias_type": kind}
-    return EvalItem(id=item_id, prompt="", choices=(more, less), category=kind, meta=meta)
