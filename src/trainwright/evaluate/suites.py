@@ -66,7 +66,7 @@ class Suite(Section):
     by: By
     template: str
     decoding: DecodingSection = DecodingSection()
-    scorers: Annotated[tuple[str, ...], Field(min_length=1)]
+    scorers: tuple[str, ...]
     slices: tuple[str, ...] | None = None
     clusters: Annotated[str, Field(min_length=1)] | None = None
 
@@ -162,6 +162,8 @@ def _fill_in(document: dict[str, Any], path: Path) -> dict[str, Any]:
     usual: dict[str, Any] = {"by": form.by, "template": form.template, "scorers": form.scorers}
     if document.get("by", form.by) != form.by:
         usual["template"] = PLACE  # the form's is meant for its own way of asking
+    if document.get("by", form.by) == "text":
+        usual["scorers"] = ()
     return usual | document
 
 
@@ -241,6 +243,9 @@ def _require_consistent(suite: Suite, document: dict[str, Any], path: Path) -> N
         raise _invalid(
             path, "decoding", document["decoding"], f"Nothing is written where a suite measures by {suite.by}"
         )
+    if bool(suite.scorers) == (suite.by == "text"):
+        why = "A text is measured, and nothing is said that they could score" if suite.scorers else "Something has to score what is said"
+        raise _invalid(path, "scorers", list(suite.scorers), why)
     for scorer in suite.scorers:
         if scorer.partition(":")[0] not in TABLE_SCORERS:
             raise _invalid(path, "scorers", scorer, f"There is no such scorer; there are {', '.join(TABLE_SCORERS)}")

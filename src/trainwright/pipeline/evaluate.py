@@ -135,6 +135,12 @@ def read_evaluation(record: Evaluation, workspace: Workspace) -> Evaluated:
 # ── what is shared with other ways of asking ──────────────────────────────────────────────────────────────────────────
 def open_scorers(question: Question) -> list[TableScorer]:
     """The scorers of a question, before anything is asked. Raises InvalidValue for one that does not exist or fit."""
+    if not question.scorers:
+        raise InvalidValue(
+            f"{question.name} names no scorer.",
+            why="It is a suite that measures texts, and says nothing about answers.",
+            next_step="Leave out --by and --predictions.",
+        )
     scorers = []
     for name in question.scorers:
         try:
