@@ -14,7 +14,7 @@
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
     │   ├── TemplateUnreadable, TemplateFailed, TemplateUnsafe, TemplateUnmaskable, SampleWithoutTarget
-    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
+    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch, LabelsTooFew
     │   └── DatasetMissing, ObjectMissing, ObjectDamaged
     ├── TokenizerError ................ 3  the tokenizer
     │   ├── VocabularyTooLarge, VocabularyTooSmall
@@ -338,6 +338,12 @@ class ChecksumMismatch(DataError):
     """The bytes are not the ones that were named."""
 
     name = "checksum-mismatch"
+
+
+class LabelsTooFew(DataError):
+    """A labelled file has one label alone, or too few groups of one, to train a scorer and to measure it."""
+
+    name = "labels-too-few"
 
 
 class DatasetMissing(DataError):

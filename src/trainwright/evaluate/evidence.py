@@ -19,7 +19,7 @@ from trainwright.core.records import Estimate, ItemScore
 from trainwright.evaluate.comparison import estimate_paired, estimate_values, read_clusters
 from trainwright.evaluate.metrics import METRICS, Metric, order_metrics, read_value
 from trainwright.evaluate.samples import merge_samples
-from trainwright.evaluate.statistics import ALPHA, estimate_statistic
+from trainwright.evaluate.statistics import ALPHA, estimate_rate, estimate_statistic
 from trainwright.evaluate.table_metrics import (
     TABLE_METRICS,
     Items,
@@ -131,6 +131,12 @@ def measure_all(rows: Rows, alpha: float = ALPHA, *, seed: int = 0) -> dict[str,
             if estimate.n:
                 found[name] = estimate
     return found
+
+
+def measure_parse_rate(metric: str, rows: Rows, alpha: float = ALPHA) -> Estimate:
+    """The share of a metric's rows that could be read, of those where something was said: what a judge is asked for."""
+    said = [row for row in rows if row.metric == metric and row.status in ("scored", "unparsed")]
+    return estimate_rate(sum(row.status == "scored" for row in said), len(said), alpha)
 
 
 def list_notes(rows: Rows) -> dict[str, str]:
