@@ -93,10 +93,6 @@ def score_by_likelihood(item: EvalItem, measure: Measure) -> list[ItemScore]:
         )
     ]
     values = [one.logprob for one in found]
-    if "pronoun" in (item.meta or {}):
-        rows.append(
-            _make_row(item, "coreference_correct", _prefer(values, expected), target, answers[_find_likeliest(values)])
-        )
     if "unknown_choice" in (item.meta or {}):
         rows.append(_make_bias_row(item, values, expected))
     return rows

@@ -244,7 +244,11 @@ def _require_consistent(suite: Suite, document: dict[str, Any], path: Path) -> N
             path, "decoding", document["decoding"], f"Nothing is written where a suite measures by {suite.by}"
         )
     if bool(suite.scorers) == (suite.by == "text"):
-        why = "A text is measured, and nothing is said that they could score" if suite.scorers else "Something has to score what is said"
+        why = (
+            "A text is measured, and nothing is said that they could score"
+            if suite.scorers
+            else "Something has to score what is said"
+        )
         raise _invalid(path, "scorers", list(suite.scorers), why)
     for scorer in suite.scorers:
         if scorer.partition(":")[0] not in TABLE_SCORERS:

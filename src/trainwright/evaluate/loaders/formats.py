@@ -8,13 +8,14 @@ from typing import Literal
 
 from trainwright.core.errors import InvalidRow
 from trainwright.evaluate.items import SLICES, EvalItem, read_items, require_items
-from trainwright.evaluate.loaders import bbq, crows_pairs, winobias
+from trainwright.evaluate.loaders import bbq, crows_pairs
 from trainwright.evaluate.loaders.big_bench_hard import read_big_bench_hard
 from trainwright.evaluate.loaders.eq_bench import read_eq_bench
 from trainwright.evaluate.loaders.gsm8k import is_gsm8k, read_gsm8k
 from trainwright.evaluate.loaders.simple_safety_tests import read_simple_safety_tests
 from trainwright.evaluate.loaders.truthfulqa import read_truthfulqa
 from trainwright.evaluate.loaders.vera_mh import read_vera_mh
+from trainwright.evaluate.loaders.winobias import read_winobias
 from trainwright.evaluate.loaders.xstest import read_xstest
 from trainwright.evaluate.rows import iter_rows
 
@@ -39,7 +40,7 @@ FORMATS: dict[str, Format] = {
     "gsm8k": Format(read_gsm8k, template=QUESTION),
     "bbq": Format(bbq.read_bbq, "likelihood", template="{prompt}\nAnswer:", slices=bbq.SLICES),
     "crows-pairs": Format(crows_pairs.read_crows_pairs, "likelihood", slices=crows_pairs.SLICES),
-    "winobias": Format(winobias.read_winobias, "likelihood", slices=winobias.SLICES),
+    "winobias": Format(read_winobias, "likelihood"),
     "xstest": Format(read_xstest, scorers=("refusal",)),
     "simple-safety-tests": Format(read_simple_safety_tests, scorers=("refusal",)),
     "truthfulqa": Format(read_truthfulqa, "likelihood", template=QUESTION),
