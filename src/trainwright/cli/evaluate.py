@@ -233,14 +233,17 @@ def _render(record: "Evaluation", rows: "list[ItemScore]") -> None:
     table = Table(title=escape(f"{record.evalset}: evaluation {record.id[:12]}"), title_justify="left", expand=False)
     for heading, justify in (("metric", "left"), ("value", "right"), ("95 % interval", "right"), ("items", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for name, estimate in measure_all(rows).items():
+    estimates = measure_all(rows)
+    for name, estimate in estimates.items():
+        if estimate.value is None and _is_beside_the_point(name):
+            continue
         form = ".1%" if name in METRICS and METRICS[name].binary else ".3f"
         value = f"undefined: {estimate.why_not}" if estimate.value is None else format(estimate.value, form)
         interval = "" if estimate.low is None else f"{estimate.low:{form}} to {estimate.high:{form}}"
         counts = ", ".join(f"{count} {status}" for status, count in record.statuses.get(name, {}).items())
         table.add_row(escape(name.replace("_", " ")), value, interval, counts or f"{estimate.n} counted")
     for name, measure in record.aggregates.items():
-        if name not in METRICS:
+        if name not in METRICS and name not in estimates:
             shown = f"not measured: {measure.why_not}" if measure.value is None else f"{measure.value:.1%}"
             table.add_row(name.replace("_", " "), shown, "", measure.unit)
     console.print(table)
@@ -250,3 +253,10 @@ def _render(record: "Evaluation", rows: "list[ItemScore]") -> None:
     if sample is not None:
         console.print(f"a sample: {sample.num_items:,} of {sample.out_of:,} items, drawn by the seed {sample.seed}")
     console.print(f"next    trainwright compare {record.id[:12]} OTHER --output delta.html", soft_wrap=True)
+
+
+def _is_beside_the_point(name: str) -> bool:
+    """Whether a figure is one of those that any answers or outputs may have: undefined, it is told by --json alone."""
+    from trainwright.evaluate.table_metrics import TABLE_METRICS
+
+    return name in TABLE_METRICS and TABLE_METRICS[name].needs in ((), ("answer_correct",))

@@ -81,7 +81,7 @@ class Endpoint:
                 return _parse(response)
             is_passing = response.status_code in _RETRIED or response.status_code >= 500
             if wait_s is None or not is_passing:
-                raise NoAnswerError(f"the endpoint said {_describe(response)}")
+                raise NoAnswerError(f"the endpoint said {self._describe(response)}")
             self.wait(_read_retry_after(response, wait_s))
         raise AssertionError("the last try ends in an answer or an error")
 
@@ -104,9 +104,14 @@ class Endpoint:
         }
         return EndpointRefused(
             f"{self.address} does not answer for the model {self.model}.",
-            why=f"It said {_describe(response)}.",
+            why=f"It said {self._describe(response)}.",
             next_step=nexts[response.status_code],
         )
+
+    def _describe(self, response: "httpx.Response") -> str:
+        """What was said in place of an answer, without the key, which some repeat."""
+        said = " ".join(response.text.replace(self.key or "\0", "…").split())[:_SAID_CHARACTERS]
+        return f"{response.status_code}{f': {said}' if said else ''}"
 
 
 def require_endpoint_url(url: str) -> str:
@@ -182,8 +187,3 @@ def _read_retry_after(response: "httpx.Response", otherwise_s: float) -> float:
     except (KeyError, ValueError):
         return otherwise_s
     return min(max(asked_s, 0.0), MAX_WAIT_S)
-
-
-def _describe(response: "httpx.Response") -> str:
-    said = " ".join(response.text.split())[:_SAID_CHARACTERS]
-    return f"{response.status_code}{f': {said}' if said else ''}"

@@ -32,7 +32,7 @@ def iter_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iter
                 raise invalid_row(path, reader.line_num, "it has not as many fields as there are columns")
             yield reader.line_num, row
     except csv.Error as error:
-        raise invalid_row(path, reader.line_num, "it cannot be read", f"{error}.") from None
+        raise invalid_row(path, reader.reader.line_num, "it cannot be read", f"{error}.") from None
 
 
 def require_field(row: dict[str, Any], name: str, path: Path, place: int | str, choices: Sequence[str] = ()) -> str:
