@@ -114,35 +114,14 @@ def test_refusals_that_were_recorded_elsewhere_are_refusals(model, tmp_path):
     ]
     predictions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     document = model("evaluate", "--suite=safety", "--predictions", predictions, "--json").document
-    assert {name: found["value"] for name, found in document["estimates"].items() if name in ("refused_unsafe", "answered_safe")} == {
-        "refused_unsafe": 1, "answered_safe": 1,
-    }  # fmt: skip
+    values = {name: document["estimates"][name]["value"] for name in ("refused_unsafe", "answered_safe")}
+    assert values == {"refused_unsafe": 1, "answered_safe": 1}
 
 
 def read_suite_items(name):
     from trainwright.evaluate.suites import find_suite
 
     return find_suite(name).with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-
-
-@pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        (("sentences@latest",), "usage"),
-        (("sentences@latest", "--suite=safety", "--evalset=x.jsonl"), "usage"),
-        (("--suite=safety",), "usage"),
-        (("sentences@latest", "--suite=safety", "--endpoint=http://127.0.0.1:9", "--model=m"), "usage"),
-        (("--suite=safety", "--endpoint=http://127.0.0.1:9"), "usage"),
-        (("sentences@latest", "--suite=safety", "--model=m"), "usage"),
-        (("--suite=language-modelling", "--endpoint=http://127.0.0.1:9", "--model=m"), "usage"),
-        (("sentences@latest", "--suite=language-modelling", "--write-predictions=x.jsonl"), "usage"),
-        (("sentences@latest", "--suite=language-modelling", "--by=generation"), "invalid-value"),
-        (("--suite=safety", "--endpoint=nowhere", "--model=m"), "invalid-value"),
-        (("sentences@latest", "--suite=nowhere"), "suite-not-found"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(model, words, name):
-    assert model("evaluate", *words, "--json", expect=64).error["name"] == name
 
 
 def test_suites_are_listed(model):
