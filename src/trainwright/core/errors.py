@@ -24,7 +24,7 @@
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
-    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
+    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
@@ -562,6 +562,12 @@ class ReleaseDamaged(ReleaseError):
     """Bytes behind a release are missing, or are not what its records say; they are named, and no ref is moved."""
 
     name = "release-damaged"
+
+
+class JudgeSilent(EvaluationError):
+    """A judge did not answer, or its record has no answer; what it said before is kept."""
+
+    name, http_status = "judge-silent", 502
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────
