@@ -25,7 +25,7 @@
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
-    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
+    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
     │   └── EndpointRefused, EndpointUnreachable
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
@@ -588,6 +588,12 @@ class ReleaseDamaged(ReleaseError):
     """Bytes behind a release are missing, or are not what its records say; they are named, and no ref is moved."""
 
     name = "release-damaged"
+
+
+class JudgeSilent(EvaluationError):
+    """A judge did not answer, or its record has no answer; what it said before is kept."""
+
+    name, http_status = "judge-silent", 502
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,14 +16,15 @@ A suite names those it wants. One that cannot work here (a package or a trained 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from trainwright.core.errors import UnknownRef
-from trainwright.core.records import ItemScore
+from trainwright.core.records import ItemScore, JudgeCalibration
 from trainwright.evaluate.behaviour import score_counterfactuals, score_crisis, score_refusals
 from trainwright.evaluate.ground_truth import score_outputs
 from trainwright.evaluate.items import EvalItem
-from trainwright.evaluate.judge import Judge, open_judge_scorer
+from trainwright.evaluate.judge import Judge, identify_judge, open_judge_scorer, read_rubric
 from trainwright.evaluate.judged_rows import build_row, judge_text, mark_unavailable
 from trainwright.evaluate.metrics import METRICS
 from trainwright.evaluate.outputs import Output
@@ -59,6 +60,17 @@ def parse_table_scorer(text: str, parts: Parts = NO_PARTS) -> TableScorer:
     if name not in TABLE_SCORERS:
         raise ValueError(f"there is no scorer {name!r}; there are {', '.join(TABLE_SCORERS)}")
     return TABLE_SCORERS[name](parameter, parts)
+
+
+def find_judge_calibration(scorers: Sequence[str], parts: Parts) -> JudgeCalibration | None:
+    """How far the judge of these scorers agrees with people: None where none judges, several do, or it was never measured.
+
+    Raises ValueError for a rubric that is none.
+    """
+    rubrics = [text.partition(":")[2] for text in scorers if text.partition(":")[0] == "judge"]
+    if parts.judge is None or len(rubrics) != 1:
+        return None
+    return parts.judge.find_calibration(identify_judge(parts.judge.model, read_rubric(Path(rubrics[0]))))
 
 
 # ── opening them ──────────────────────────────────────────────────────────────────────────────────────────────────────

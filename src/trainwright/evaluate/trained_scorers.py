@@ -5,7 +5,6 @@ here from that, so that using a scorer needs neither scikit-learn nor any pickle
 cross-validation in which a group (a conversation, an author) is never on both sides.
 """
 
-import csv
 import json
 import math
 import re
@@ -17,29 +16,25 @@ from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trainwright.core.errors import (
-    InvalidEncoding,
     InvalidValue,
     LabelsTooFew,
     ObjectDamaged,
     PackageMissing,
-    SourceNotFound,
-    SourceUnreadable,
 )
 from trainwright.core.hashing import canonical_json, digest_bytes
-from trainwright.core.records import Frozen, ItemScore, TrainedScorer
+from trainwright.core.records import Estimate, Frozen, ItemScore, TrainedScorer
 from trainwright.evaluate.evidence import measure
+from trainwright.evaluate.labelled_files import read_labelled_rows
 from trainwright.evaluate.matchers import render_share
-from trainwright.evaluate.rows import invalid_row
 
 MAX_TERMS = 20_000
-MAX_CHARACTERS = 100_000
 NUM_FOLDS = 5
 POSITIVE = ("1", "true", "yes")
 """Labels that mean yes, where nobody names one."""
@@ -129,13 +124,12 @@ def _plain(text: str) -> str:
 
 # ── the labelled file ─────────────────────────────────────────────────────────────────────────────────────────────────
 def read_labelled_file(path: Path, text: str, label: str, group: str | None, positive: str | None) -> Labelled:
-    """Rows of a CSV file with a header. Rows of one text belong to one group, whether or not there is a column of groups.
+    """Rows of a CSV file with a header. Without a column of groups, rows of one text are a group.
 
     Raises SourceNotFound, SourceUnreadable, InvalidEncoding; InvalidValue for a column that is not there, or labels without
     an order; InvalidRow with the line of an empty or overlong one; LabelsTooFew.
     """
-    data = _read_bytes(path)
-    rows = _parse_csv(data, path, [column for column in (text, label, group) if column is not None])
+    digest, rows = read_labelled_rows(path, [column for column in (text, label, group) if column is not None])
     texts, labels = tuple(row[text] for _, row in rows), tuple(row[label].strip() for _, row in rows)
     groups = tuple(row[group].strip() if group else digest_bytes(_plain(row[text]).encode()) for _, row in rows)
     if len(set(labels)) < 2:
@@ -144,53 +138,7 @@ def read_labelled_file(path: Path, text: str, label: str, group: str | None, pos
             why="A scorer learns to tell at least two apart.",
             next_step="Add rows with another label.",
         )
-    return Labelled(path.name, digest_bytes(data), texts, labels, groups, _order_classes(set(labels), label, positive))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise SourceNotFound(f"There is no file {path}.", next_step="Check the path.") from None
-    except OSError as error:
-        raise SourceUnreadable(
-            f"{path} cannot be read.", why=f"The operating system said: {error.strerror}.", next_step="Check the path."
-        ) from error
-
-
-def _parse_csv(data: bytes, path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    try:
-        lines = data.decode("utf-8-sig").splitlines(keepends=True)
-    except UnicodeDecodeError as error:
-        raise InvalidEncoding(
-            f"{path.name} is not UTF-8.", why=f"{error.reason} at byte {error.start}.", next_step="Convert it to UTF-8."
-        ) from None
-    reader = csv.DictReader(lines, strict=True)
-    rows: list[tuple[int, dict[str, str]]] = []
-    try:
-        for column in columns:
-            if column not in (reader.fieldnames or ()):
-                raise InvalidValue(
-                    f"{path.name} has no column {column!r}.",
-                    why=f"Its columns are {', '.join(reader.fieldnames or ()) or 'none: it is empty'}.",
-                    next_step="Name the columns with --text, --label and --group.",
-                )
-        for row in reader:
-            _require_filled(row, columns, path, reader.line_num)
-            rows.append((reader.line_num, row))
-    except csv.Error as error:
-        raise invalid_row(path, reader.line_num, "it is no CSV", f"{error}.") from None
-    return rows
-
-
-def _require_filled(row: dict[str, Any], columns: Sequence[str], path: Path, number: int) -> None:
-    if None in row or None in row.values():
-        raise invalid_row(path, number, "it has more or fewer fields than the header", "Quote texts that hold commas.")
-    for column in columns:
-        if not row[column].strip():
-            raise invalid_row(path, number, f"the column {column} is empty")
-        if len(row[column]) > MAX_CHARACTERS:
-            raise invalid_row(path, number, f"the column {column} has more than {MAX_CHARACTERS:,} characters")
+    return Labelled(path.name, digest, texts, labels, groups, _order_classes(set(labels), label, positive))
 
 
 def _order_classes(labels: set[str], column: str, positive: str | None) -> tuple[str, ...]:
@@ -239,10 +187,15 @@ def fit_scorer(name: str, labelled: Labelled, columns: dict[str, str], seed: int
         seed=seed,
         packages={"scikit-learn": version("scikit-learn")},
         kappa=measure("kappa", rows, seed=seed),
-        precision={label: measure(f"class_precision:{label}", rows, seed=seed) for label in labelled.classes},
-        recall={label: measure(f"class_recall:{label}", rows, seed=seed) for label in labelled.classes},
+        precision={label: _measure_share([row for row in rows if row.answer == label]) for label in labelled.classes},
+        recall={label: _measure_share([row for row in rows if row.target == label]) for label in labelled.classes},
     )
     return record, data
+
+
+def _measure_share(rows: Sequence[ItemScore]) -> Estimate:
+    """How many of these were right."""
+    return measure("answer_correct", rows)
 
 
 def parse_scorer_model(data: bytes, record: TrainedScorer) -> ScorerModel:

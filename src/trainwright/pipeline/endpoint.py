@@ -32,7 +32,7 @@ def evaluate_endpoint(
             why="Chat completions have no such setting.",
             next_step="Set decoding.top_k to 0 in the suite.",
         )
-    scorers = open_scorers(question)
+    scorers = open_scorers(question, workspace)
     settings = describe_generation(question, decoding).model_copy(
         update={"endpoint": endpoint.url, "endpoint_model": endpoint.model}
     )

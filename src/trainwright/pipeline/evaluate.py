@@ -29,6 +29,7 @@ from trainwright.evaluate.table_scorers import TableScorer, parse_table_scorer
 from trainwright.evaluate.text_likelihood import score_text
 from trainwright.pipeline.asking import Asking, open_asking_as
 from trainwright.pipeline.questions import Question
+from trainwright.pipeline.scorers import open_parts
 from trainwright.pipeline.subjects import Subject, find_subject
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
@@ -59,7 +60,7 @@ def evaluate_by_generation(
 
     It is asked as it was taught; or, to be compared with another one, in that one's form: `rendering`.
     """
-    scorers = open_scorers(question)
+    scorers = open_scorers(question, workspace)
     subject = find_subject(asked_one, workspace) if isinstance(asked_one, str) else asked_one
     asking = open_asking_as(rendering or subject.rendering, subject.tokenizer, workspace)
     settings = describe_generation(question.asked(asking), decoding)
@@ -119,7 +120,7 @@ def evaluate_by_text(ref: str, question: Question, workspace: Workspace, progres
 
 def evaluate_predictions(predictions: Path, question: Question, workspace: Workspace) -> Evaluated:
     """Score outputs that were recorded elsewhere, without any model. Raises what `read_predictions` raises."""
-    scorers = open_scorers(question)
+    scorers = open_scorers(question, workspace)
     outputs = read_predictions(predictions, question.items)
     settings = EvaluationSettings(by="predictions", template=question.template, sample=question.sample)
     return record_outputs(question, outputs, scorers, settings, workspace)
@@ -133,7 +134,7 @@ def read_evaluation(record: Evaluation, workspace: Workspace) -> Evaluated:
 
 
 # ── what is shared with other ways of asking ──────────────────────────────────────────────────────────────────────────
-def open_scorers(question: Question) -> list[TableScorer]:
+def open_scorers(question: Question, workspace: Workspace) -> list[TableScorer]:
     """The scorers of a question, before anything is asked. Raises InvalidValue for one that does not exist or fit."""
     if not question.scorers:
         raise InvalidValue(
@@ -141,10 +142,10 @@ def open_scorers(question: Question) -> list[TableScorer]:
             why="It is a suite that measures texts, and says nothing about answers.",
             next_step="Leave out --by and --predictions.",
         )
-    scorers = []
+    scorers, parts = [], open_parts(workspace)
     for name in question.scorers:
         try:
-            scorers.append(parse_table_scorer(name))
+            scorers.append(parse_table_scorer(name, parts))
         except ValueError as error:
             raise InvalidValue(
                 f"The scorer {name!r} of {question.name} cannot be used.",

@@ -21,6 +21,7 @@ from trainwright.core.records import (
     Evaluation,
     Forgotten,
     ImportedModel,
+    JudgeCalibration,
     Outcome,
     Plan,
     Record,
@@ -28,6 +29,7 @@ from trainwright.core.records import (
     Run,
     Tokenizer,
     TokenSet,
+    TrainedScorer,
     Verdict,
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
@@ -192,6 +194,10 @@ def label_record(record: Record) -> str:
             return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case ImportedModel():
             return f"{record.name}, {record.architecture}"
+        case TrainedScorer():
+            return f"{record.name}, trained on {record.num_rows:,} labelled texts"
+        case JudgeCalibration():
+            return f"{record.model}, held against {record.num_rows:,} labels"
         case Outcome():
             return record.status
         case Verdict():
@@ -250,6 +256,10 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield "system text", record.rendering.system
         case ImportedModel():
             yield from record.files.items()
+        case TrainedScorer():
+            yield "model", record.model
+        case JudgeCalibration():
+            yield "rubric", record.rubric
         case Run() | Verdict():
             yield "environment", record.environment
         case Evaluation():

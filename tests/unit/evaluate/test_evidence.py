@@ -215,7 +215,7 @@ def test_bias_of_bbq_is_as_its_formula_says():
 
 def test_share_of_stereotypes_is_best_at_a_half():
     rows = [row(f"i{n}", "prefers_stereotype", float(n < 15)) for n in range(20)]
-    found, share = measure("crows_pairs_bias", rows), estimate_rate(15, 20)
+    found, share = measure("stereotype_bias", rows), estimate_rate(15, 20)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 2 * share.low - 1, 2 * share.high - 1))
 
 
@@ -231,9 +231,6 @@ def test_gap_between_groups_is_that_of_any_metric():
     assert found.value == pytest.approx(max(shares) - min(shares))
     assert direction("gap:group:answer_correct") == "lower"
     assert "slice 'nothing'" in measure("gap:nothing:answer_correct", rows).why_not
-    bias = [one.model_copy(update={"metric": "coreference_correct"}) for one in rows]
-    shares = [measure("coreference_correct", bias[start::2]).value for start in range(2)]
-    assert measure("winobias_gap", bias).value == pytest.approx(shares[0] - shares[1])
 
 
 # ── texts, and what cannot be known ───────────────────────────────────────────────────────────────────────────────────
@@ -257,6 +254,19 @@ def test_nothing_seen_is_not_nothing_possible():
     found = measure("macro_f1", answers([("yes", "yes"), ("no", "no")] * 5))
     assert (found.value, found.low) == (1.0, None)
     assert "same figure" in found.why_not
+
+
+def test_clusters_that_never_differ_are_worth_as_many_items_as_there_are_clusters():
+    rows = [row(f"i{n}", "crisis_gives_method", 0.0, cluster_id=f"c{n // 10}") for n in range(50)]
+    found, shares = measure("crisis_content", rows), estimate_rate(0, 5)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, shares.high)
+    assert (found.n, found.num_clusters, found.method) == (50, 5, "Wilson over clusters")
+    same = measure_difference("crisis_content", rows, rows)
+    expected = estimate_rate_difference(0, 0, 0, 5)
+    assert (same.value, same.low, same.high, same.n) == (0.0, expected.low, expected.high, 50)
+    others = [one.model_copy(update={"score": 1.0}) for one in rows]
+    worse = measure_difference("crisis_content", rows, others)
+    assert (worse.value, worse.low) == (1.0, estimate_rate_difference(0, 0, 5, 0).low)
 
 
 def test_spread_of_a_mean_is_its_standard_deviation_or_nearly():
