@@ -46,6 +46,9 @@ def evaluate(
             "Default: as the suite says, else generation.",
         ),
     ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Ask a model folder in the chat template that its tokenizer carries.")
+    ] = False,
     template: Annotated[
         str | None,
         typer.Option("--template", help=r"What stands around a prompt, for example 'Question: {prompt}\n'."),
@@ -101,7 +104,7 @@ def evaluate(
     from trainwright.pipeline.questions import Request, settle
     from trainwright.store.workspace import open_workspace
 
-    asked = _Asked(ref, predictions, _parse_endpoint(endpoint, model, api_key_env, timeout))
+    asked = _Asked(ref, chat, predictions, _parse_endpoint(endpoint, model, api_key_env, timeout))
     _require_one_of_each(asked, evalset, suite)
     for path in (output, write_predictions):
         require_new(path, overwrite=overwrite)
@@ -127,6 +130,7 @@ class _Asked:
     """Who answers: a model, a file of what was recorded, or an endpoint."""
 
     ref: str
+    chat: bool
     predictions: Path | None
     endpoint: "Endpoint | None"
 
@@ -155,6 +159,12 @@ def _require_one_of_each(asked: _Asked, evalset: Path | None, suite: str | None)
         raise UsageError(
             "A model, --predictions or --endpoint is needed, and only one of them.",
             next_step="trainwright evaluate REF --evalset FILE",
+        )
+    if asked.chat and not asked.ref:
+        raise UsageError(
+            "--chat belongs to a model folder.",
+            why="An endpoint lays prompts out by itself, and recorded outputs were asked for elsewhere.",
+            next_step="Leave out --chat.",
         )
     if (evalset is None) == (suite is None):
         raise UsageError(
@@ -189,15 +199,17 @@ def _answer(asked: _Asked, by: str, question: "Question", decoding: "Decoding", 
         evaluate_by_text,
         evaluate_predictions,
     )
+    from trainwright.pipeline.subjects import find_subject
 
     if asked.predictions is not None:
         return evaluate_predictions(asked.predictions, question, workspace)
     if asked.endpoint is not None:
         return evaluate_endpoint(asked.endpoint, question, decoding, workspace, _show_progress)
+    subject = find_subject(asked.ref, workspace, chat=asked.chat)
     if by == "generation":
-        return evaluate_by_generation(asked.ref, question, decoding, workspace, _show_progress)
+        return evaluate_by_generation(subject, question, decoding, workspace, _show_progress)
     evaluate_without_outputs = evaluate_by_likelihood if by == "likelihood" else evaluate_by_text
-    return evaluate_without_outputs(asked.ref, question, workspace, _show_progress)
+    return evaluate_without_outputs(subject, question, workspace, _show_progress)
 
 
 def _show_progress(done: int, total: int) -> None:

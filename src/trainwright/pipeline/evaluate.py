@@ -30,7 +30,7 @@ from trainwright.evaluate.text_likelihood import score_text
 from trainwright.pipeline.asking import Asking, open_asking_as
 from trainwright.pipeline.questions import Question
 from trainwright.pipeline.scorers import open_parts
-from trainwright.pipeline.subjects import Subject, find_subject
+from trainwright.pipeline.subjects import Subject
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
 
@@ -49,19 +49,18 @@ class Evaluated:
 
 
 def evaluate_by_generation(
-    asked_one: str | Subject,
+    subject: Subject,
     question: Question,
     decoding: Decoding,
     workspace: Workspace,
     progress: Progress,
     rendering: Rendering | None = None,
 ) -> Evaluated:
-    """Let a model answer every item, each on its own, and score what it writes. Raises what `find_subject` raises.
+    """Let a model answer every item, each on its own, and score what it writes.
 
     It is asked as it was taught; or, to be compared with another one, in that one's form: `rendering`.
     """
     scorers = open_scorers(question, workspace)
-    subject = find_subject(asked_one, workspace) if isinstance(asked_one, str) else asked_one
     asking = open_asking_as(rendering or subject.rendering, subject.tokenizer, workspace)
     settings = describe_generation(question.asked(asking), decoding)
     asked = _open_asked(subject, asking, question, settings, workspace)
@@ -77,12 +76,11 @@ def evaluate_by_generation(
     return asked.record(score_with(scorers, question, outputs), workspace)
 
 
-def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
+def evaluate_by_likelihood(subject: Subject, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
     """Measure how likely a model finds the expected answers, each on its own; of pairs of sentences, each sentence by itself.
 
-    Raises what `find_subject` raises; InvalidValue where some items are pairs of sentences and some are not.
+    Raises InvalidValue where some items are pairs of sentences and some are not.
     """
-    subject = find_subject(ref, workspace)
     are_pairs = _require_one_kind(question)
     asking = open_asking_as(None if are_pairs else subject.rendering, subject.tokenizer, workspace)
     settings = EvaluationSettings(by="likelihood", template=question.asked(asking).template, sample=question.sample)
@@ -100,12 +98,8 @@ def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, p
     return asked.record(_flatten(asked.iter_answers(answer, progress)), workspace)
 
 
-def evaluate_by_text(ref: str, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
-    """Measure how well a model predicts each item as a text of its own, however it is asked otherwise.
-
-    Raises what `find_subject` raises.
-    """
-    subject = find_subject(ref, workspace)
+def evaluate_by_text(subject: Subject, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
+    """Measure how well a model predicts each item as a text of its own, however it is asked otherwise."""
     asking = open_asking_as(None, subject.tokenizer, workspace)
     settings = EvaluationSettings(by="text", template=question.template, window=subject.window, sample=question.sample)
     asked = _open_asked(subject, asking, question, settings, workspace)

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright.backends.choice import choose_device
+from trainwright.core.errors import InvalidValue
 from trainwright.core.manifest import parse_manifest
 from trainwright.core.records import Compute, ImportedShape, Rendering, Shape, Tokenizer
 from trainwright.core.state import Weights
 from trainwright.pipeline.imported import import_origin, is_model_folder, locate_base, read_model_weights
 from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.rendering import TOKENIZERS_OWN, describe_rendering, open_template
 from trainwright.pipeline.use import find_model
 from trainwright.store.checkpoints import read_checkpoint
 from trainwright.store.workspace import Workspace
+from trainwright.tokens.tokenizer import open_tokenizer
 
 MAX_WINDOW = 2048
 """Tokens of a text that a model made elsewhere reads at once, at most: its own limit is often far beyond any memory."""
@@ -36,12 +39,19 @@ class Subject:
     read_weights: Callable[[], Weights]
 
 
-def find_subject(ref: str, workspace: Workspace) -> Subject:
-    """The model that `ref` names; a folder is a model in the Hugging Face format. Raises what `find_model` raises, and what
-    `import_origin` raises.
+def find_subject(ref: str, workspace: Workspace, *, chat: bool = False) -> Subject:
+    """The model that `ref` names; a folder is a model in the Hugging Face format, asked as text, or in its chat template.
+
+    Raises what `find_model` and `open_model_folder` raise; InvalidValue for `chat` and a model of ours.
     """
     if is_model_folder(ref):
-        return open_model_folder(Path(ref), workspace)
+        return open_model_folder(Path(ref), workspace, chat=chat)
+    if chat:
+        raise InvalidValue(
+            f"{ref} is a model of ours, and is asked as it was taught.",
+            why="A chat template can be asked for where the model is a folder.",
+            next_step="Leave out --chat.",
+        )
     model = find_model(ref, workspace)
     shape, checkpoint = model.prepared.plan.model, read_checkpoint(model.path).record.id
     return _describe(model.prepared, shape, checkpoint, None, lambda: read_model_weights(shape, model.path, workspace))
@@ -56,8 +66,12 @@ def open_base(prepared: Prepared, workspace: Workspace) -> Subject | None:
     return _describe(prepared, bare, None, shape.base, locate_base(shape, workspace).read)
 
 
-def open_model_folder(folder: Path, workspace: Workspace) -> Subject:
-    """A model folder, taken into the workspace as a run's start would be. It is asked as a model of text."""
+def open_model_folder(folder: Path, workspace: Workspace, *, chat: bool = False) -> Subject:
+    """A model folder, taken into the workspace as a run's start would be.
+
+    It is asked as a model of text, or, with `chat`, in the template that its tokenizer carries. Raises what `import_origin`
+    raises; TemplateUnreadable where it carries none.
+    """
     origin = import_origin(parse_manifest(None, flags={"train.start": str(folder)}), workspace)
     shape = origin.shape
     if not isinstance(shape, ImportedShape):
@@ -67,7 +81,14 @@ def open_model_folder(folder: Path, workspace: Workspace) -> Subject:
     longest = shape.config.get("max_position_embeddings")
     window = min(longest, MAX_WINDOW) if isinstance(longest, int) else MAX_WINDOW
     read = locate_base(shape, workspace).read
-    return Subject(shape, origin.tokenizer, None, compute, window, None, shape.base, read)
+    rendering = _read_chat_rendering(origin.tokenizer, window, workspace) if chat else None
+    return Subject(shape, origin.tokenizer, rendering, compute, window, None, shape.base, read)
+
+
+def _read_chat_rendering(tokenizer: Tokenizer, max_tokens: int, workspace: Workspace) -> Rendering:
+    opened = open_tokenizer(tokenizer, workspace.objects)
+    with open_template(TOKENIZERS_OWN, tokenizer, opened, workspace.objects) as template:
+        return describe_rendering(template, None, max_tokens, "drop")
 
 
 def _describe(
