@@ -33,6 +33,7 @@ VERBS = {
     "harness": "Put a task of lm-evaluation-harness to a model.",
     "scorers": "Train scorers on labelled texts, and look at them.",
     "compare": "Hold two evaluations against each other, item by item.",
+    "release": "Ask the gates, promote, roll back, and see what stood where.",
     "lineage": "Show what a record came from and what came of it.",
     "verify": "Compute a run, or a part of it, again, and compare.",
     "store": "Check everything in the workspace, or make its ledger again.",
