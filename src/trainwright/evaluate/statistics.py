@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import Estimate, PairedTest
+from trainwright.core.records import Estimate, Frozen, PairedTest
 from trainwright.core.seeds import build_generator
 
 ALPHA = 0.05
@@ -240,6 +240,32 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
         adjusted[position] = largest
     return adjusted
+
+
+# ── several runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class SeedSpread(Frozen):
+    """One figure of several runs that differ in their seed alone. `deviation` None: one run has none.
+
+    It is what training varies by, which no interval over items knows of.
+    """
+
+    num_runs: int
+    mean: float
+    deviation: float | None
+    lowest: float
+    highest: float
+
+
+def summarise_seeds(values: Floats) -> SeedSpread:
+    """Mean, sample standard deviation (n − 1) and range of one figure over runs. Raises ValueError for none at all."""
+    array = np.asarray(values, np.float64)
+    if len(array) == 0:
+        raise ValueError("no run has a figure")
+    deviation = None if len(array) == 1 else float(array.std(ddof=1))
+    lowest, highest = float(array.min()), float(array.max())
+    return SeedSpread(
+        num_runs=len(array), mean=float(array.mean()), deviation=deviation, lowest=lowest, highest=highest
+    )
 
 
 # ── how many would settle it ──────────────────────────────────────────────────────────────────────────────────────────
