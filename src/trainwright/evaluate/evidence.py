@@ -273,7 +273,8 @@ def _open_figure(metric: TableMetric, items: Sequence[Items]) -> Callable[[NDArr
         parts = [sums.terms_NK[place * n : (place + 1) * n] for place in range(len(items))]
 
         def figures(positions: NDArray[np.intp]) -> list[float]:
-            return [sums.finish(part[positions].sum(axis=0)) for part in parts]
+            counts = np.bincount(positions, minlength=n)
+            return [sums.finish(counts @ part) for part in parts]
     else:
 
         def figures(positions: NDArray[np.intp]) -> list[float]:

@@ -103,19 +103,22 @@ def estimate_statistic(
         why = "one item has no spread" if clusters is None else "all items are of one cluster"
         return _without_interval(value, n, method, why, num_clusters)
     generator = build_generator(seed, "bootstrap")
-    drawn = np.array(
-        [
-            statistic(np.concatenate([groups[group] for group in generator.integers(len(groups), size=len(groups))]))
-            for _ in range(num_resamples)
-        ]
-    )
+    drawn = np.array([statistic(_draw(groups, n, generator)) for _ in range(num_resamples)])
     if not np.isfinite(drawn).all():
         return _without_interval(value, n, method, "it is not finite on every resample", num_clusters)
-    if np.ptp(drawn) == 0:
+    if np.ptp(drawn) <= 1e-12 * max(1.0, abs(value)):  # but for rounding
         why = "every resample gives the same figure, so the bootstrap knows no interval"
         return _without_interval(value, n, method, why, num_clusters)
     low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
     return Estimate(value=value, low=float(low), high=float(high), n=n, method=method, num_clusters=num_clusters)
+
+
+def _draw(groups: Sequence[NDArray[np.intp]], n: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """The positions of one resample: as many groups as there are, with replacement."""
+    chosen = generator.integers(len(groups), size=len(groups))
+    if len(groups) == n:  # groups of one, in the order of the items
+        return chosen
+    return np.concatenate([groups[group] for group in chosen])
 
 
 def _group_positions(clusters: Sequence[Hashable]) -> list[NDArray[np.intp]]:
