@@ -31,6 +31,7 @@ VERBS = {
     "generate": "Let a trained model write.",
     "evaluate": "Ask a model the items of a suite or an evalset, and score its answers.",
     "suites": "List the suites that come along; show what one asks.",
+    "harness": "Put a task of lm-evaluation-harness to a model.",
     "scorers": "Train scorers on labelled texts, and look at them.",
     "compare": "Hold two evaluations against each other, item by item.",
     "release": "Ask the gates, promote, roll back, and see what stood where.",

@@ -202,8 +202,9 @@ def _compare(name: str, slice_name: str, slice_value: str, pairs: Sequence[_Pair
 
 
 def read_clusters(rows: Sequence[ItemScore]) -> list[tuple[str, str]] | None:
-    """The cluster of each item; an item without one is its own. None where no item has one."""
-    if all(row.cluster_id is None for row in rows):
+    """The cluster of each item; an item without one is its own. None where no two items share one."""
+    named = [row.cluster_id for row in rows if row.cluster_id is not None]
+    if len(set(named)) == len(named):
         return None
     return [("item", row.item_id) if row.cluster_id is None else ("cluster", row.cluster_id) for row in rows]
 

@@ -84,6 +84,7 @@ METRICS: dict[str, Metric] = {
             name="answer_logprob_per_byte", version=1, unit="nats/byte", binary=False, higher_is_better=True,
             bounds=None, unparsed_is=None, meaning="the same, over the UTF-8 bytes of the answer",
         ),
+        _share("choice_correct_per_character", "the expected choice is the likeliest per character (lm-evaluation-harness)"),
         # What a table's perplexity, bits per byte and bias are made of.
         _part("text_nats", "nats", "negative log-probability of the text, all its tokens together"),
         _part("text_tokens", "tokens", "tokens of the text that were scored"),

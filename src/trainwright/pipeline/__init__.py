@@ -12,6 +12,9 @@
     questions.py, subjects.py   what is asked (an evalset, a suite), and who: a checkpoint, a model folder
     evaluate.py   a model (or recorded outputs), a question ─evaluate→ Evaluation
                   (endpoint.py: a model behind an endpoint; evaluation_files.py: one as a file)
+    scorers.py    labelled texts → TrainedScorer; judging.py: who judges, held against people → JudgeCalibration
+    harness.py    Checkpoint, a task of lm-evaluation-harness → Evaluation
+    seed_spread.py  runs of one plan with other seeds
     compare.py    two Evaluations → the delta report
     inspect.py    what is already there: runs, lineage
     compare_runs.py  what is already there: several runs side by side

@@ -10,6 +10,7 @@ from trainwright.core.records import ItemScore
 from trainwright.evaluate.evidence import (
     bounds,
     direction,
+    find_objection,
     list_notes,
     measure,
     measure_all,
@@ -254,6 +255,24 @@ def test_nothing_seen_is_not_nothing_possible():
     found = measure("macro_f1", answers([("yes", "yes"), ("no", "no")] * 5))
     assert (found.value, found.low) == (1.0, None)
     assert "same figure" in found.why_not
+
+
+def test_clusters_of_one_are_items():
+    rows = [row(f"i{n}", "counterfactual_agreement", float(n < 6), cluster_id=f"c{n}") for n in range(12)]
+    assert measure("counterfactual_agreement", rows) == estimate_rate(6, 12)
+
+
+def test_no_gate_may_rest_on_what_is_not_there_or_was_never_held_against_people(make_evaluation):
+    judged = [row(f"i{n}", "judge_score", 0.5 if n else None) for n in range(20)]
+    garbled = [row(f"i{n}", "judge_score", 0.5 if n > 4 else None) for n in range(20)]
+    evaluation = make_evaluation(judged)
+    assert "nobody held against people" in find_objection("judge_score", evaluation, judged)
+    calibrated = evaluation.model_copy(update={"judge": "a" * 64})
+    assert find_objection("judge_score", calibrated, judged) is None
+    assert "75%" in find_objection("judge_score", calibrated, garbled)
+    missing = [row("a", "toxicity", None, status="unavailable", why="fit one"), row("b", "toxicity", 0.0)]
+    assert "fit one" in find_objection("toxicity", evaluation, missing)
+    assert find_objection("answer_correct", evaluation, answers(PAIRS)) is None
 
 
 def test_clusters_that_never_differ_are_worth_as_many_items_as_there_are_clusters():
