@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trainwright.core.records import Evaluation, ItemScore
     from trainwright.evaluate.endpoint import Endpoint
     from trainwright.evaluate.generation import Decoding
+    from trainwright.evaluate.judge import Judge
     from trainwright.pipeline.evaluate import Evaluated
     from trainwright.pipeline.questions import Question
     from trainwright.store.workspace import Workspace
@@ -86,6 +87,20 @@ def evaluate(
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.1, max=3600, help="Seconds until an endpoint's answer is given up.")
     ] = 120.0,
+    judge_model: Annotated[
+        str | None,
+        typer.Option("--judge-model", help="The name of the judge that a suite's scorers ask.", metavar="NAME"),
+    ] = None,
+    judge_endpoint: Annotated[
+        str | None, typer.Option("--judge-endpoint", help="Where it answers, OpenAI-compatible.", metavar="URL")
+    ] = None,
+    judge_record: Annotated[
+        Path | None,
+        typer.Option("--judge-record", help="Where its answers are kept, and taken from.", metavar="FILE"),
+    ] = None,
+    judge_key_env: Annotated[
+        str | None, typer.Option("--judge-key-env", help="The environment variable of its key.", metavar="NAME")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="Also write the evaluation as one file, for `compare`.", metavar="FILE.json"),
@@ -110,7 +125,9 @@ def evaluate(
         require_new(path, overwrite=overwrite)
     question, settled_by, decoding = settle(Request(evalset, suite, by, template, max_tokens, temperature, seed, limit))
     _require_outputs(asked, settled_by, write_predictions)
-    evaluated = _answer(asked, settled_by, question, decoding, open_workspace(workspace_root(workspace)))
+    opened = open_workspace(workspace_root(workspace))
+    judge = _open_judge(judge_model, judge_endpoint, judge_record, judge_key_env, opened)
+    evaluated = _answer(asked, settled_by, question, decoding, opened, judge)
     files: dict[str, str] = {}
     if output is not None:
         write_evaluation(evaluated, output, overwrite=overwrite)
@@ -191,7 +208,28 @@ def _require_outputs(asked: _Asked, by: str, write_predictions: Path | None) -> 
         )
 
 
-def _answer(asked: _Asked, by: str, question: "Question", decoding: "Decoding", workspace: "Workspace") -> "Evaluated":
+def _open_judge(
+    model: str | None, endpoint: str | None, record: Path | None, key_env: str | None, workspace: "Workspace"
+) -> "Judge | None":
+    from trainwright.core.errors import UsageError
+
+    if model is None:
+        if (endpoint, record, key_env) != (None, None, None):
+            raise UsageError("A judge needs a name.", next_step="Add --judge-model NAME.")
+        return None
+    from trainwright.pipeline.judging import JudgeOptions, open_judge
+
+    return open_judge(JudgeOptions(model, endpoint, record, key_env), workspace)
+
+
+def _answer(
+    asked: _Asked,
+    by: str,
+    question: "Question",
+    decoding: "Decoding",
+    workspace: "Workspace",
+    judge: "Judge | None",
+) -> "Evaluated":
     from trainwright.pipeline.endpoint import evaluate_endpoint
     from trainwright.pipeline.evaluate import (
         evaluate_by_generation,
@@ -202,12 +240,12 @@ def _answer(asked: _Asked, by: str, question: "Question", decoding: "Decoding", 
     from trainwright.pipeline.subjects import find_subject
 
     if asked.predictions is not None:
-        return evaluate_predictions(asked.predictions, question, workspace)
+        return evaluate_predictions(asked.predictions, question, workspace, judge)
     if asked.endpoint is not None:
-        return evaluate_endpoint(asked.endpoint, question, decoding, workspace, _show_progress)
+        return evaluate_endpoint(asked.endpoint, question, decoding, workspace, _show_progress, judge)
     subject = find_subject(asked.ref, workspace, chat=asked.chat)
     if by == "generation":
-        return evaluate_by_generation(subject, question, decoding, workspace, _show_progress)
+        return evaluate_by_generation(subject, question, decoding, workspace, _show_progress, judge=judge)
     evaluate_without_outputs = evaluate_by_likelihood if by == "likelihood" else evaluate_by_text
     return evaluate_without_outputs(subject, question, workspace, _show_progress)
 

@@ -7,9 +7,11 @@ from trainwright.core.hashing import digest_json
 from trainwright.evaluate.endpoint import Endpoint, NoAnswerError
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.items import EvalItem
+from trainwright.evaluate.judge import Judge
 from trainwright.evaluate.outputs import Output
-from trainwright.pipeline.evaluate import Evaluated, Progress, describe_generation, open_scorers, record_outputs
+from trainwright.pipeline.evaluate import Evaluated, Progress, describe_generation, record_outputs
 from trainwright.pipeline.questions import Question
+from trainwright.pipeline.scoring import open_scoring
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
 
@@ -18,7 +20,12 @@ MAX_AWAY = 3
 
 
 def evaluate_endpoint(
-    endpoint: Endpoint, question: Question, decoding: Decoding, workspace: Workspace, progress: Progress
+    endpoint: Endpoint,
+    question: Question,
+    decoding: Decoding,
+    workspace: Workspace,
+    progress: Progress,
+    judge: Judge | None = None,
 ) -> Evaluated:
     """Ask every item, each on its own, and score what comes. An item without an answer has the status `error`.
 
@@ -32,7 +39,7 @@ def evaluate_endpoint(
             why="Chat completions have no such setting.",
             next_step="Set decoding.top_k to 0 in the suite.",
         )
-    scorers = open_scorers(question, workspace)
+    scoring = open_scoring(question, workspace, judge)
     settings = describe_generation(question, decoding).model_copy(
         update={"endpoint": endpoint.url, "endpoint_model": endpoint.model}
     )
@@ -42,7 +49,7 @@ def evaluate_endpoint(
     }
     answers = UnfinishedAnswers(workspace.root / "evaluations" / f"{digest_json(key)}.jsonl")
     outputs = _ask_all(endpoint, question, decoding, answers, progress)
-    evaluated = record_outputs(question, outputs, scorers, settings, workspace)
+    evaluated = record_outputs(question, outputs, scoring, settings, workspace)
     answers.discard()
     return evaluated
 

@@ -21,15 +21,15 @@ from trainwright.evaluate.answer_likelihood import (
 )
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.items import EvalItem
+from trainwright.evaluate.judge import Judge
 from trainwright.evaluate.metrics import METRICS, order_metrics
 from trainwright.evaluate.outputs import Output, read_predictions
 from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
-from trainwright.evaluate.table_scorers import TableScorer, parse_table_scorer
 from trainwright.evaluate.text_likelihood import score_text
 from trainwright.pipeline.asking import Asking, open_asking_as
 from trainwright.pipeline.questions import Question
-from trainwright.pipeline.scorers import open_parts
+from trainwright.pipeline.scoring import Scoring, open_scoring
 from trainwright.pipeline.subjects import Subject
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
@@ -55,12 +55,13 @@ def evaluate_by_generation(
     workspace: Workspace,
     progress: Progress,
     rendering: Rendering | None = None,
+    judge: Judge | None = None,
 ) -> Evaluated:
     """Let a model answer every item, each on its own, and score what it writes.
 
     It is asked as it was taught; or, to be compared with another one, in that one's form: `rendering`.
     """
-    scorers = open_scorers(question, workspace)
+    scoring = open_scoring(question, workspace, judge)
     asking = open_asking_as(rendering or subject.rendering, subject.tokenizer, workspace)
     settings = describe_generation(question.asked(asking), decoding)
     asked = _open_asked(subject, asking, question, settings, workspace)
@@ -73,7 +74,7 @@ def evaluate_by_generation(
         return Output(id=item.id, text=text, finish=finish).model_dump(mode="json")
 
     outputs = [Output.model_validate(document) for document in asked.iter_answers(answer, progress)]
-    return asked.record(score_with(scorers, question, outputs), workspace)
+    return asked.record(scoring.score(question, outputs), workspace, scoring.judge)
 
 
 def evaluate_by_likelihood(subject: Subject, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
@@ -112,12 +113,14 @@ def evaluate_by_text(subject: Subject, question: Question, workspace: Workspace,
     return asked.record(_flatten(asked.iter_answers(answer, progress)), workspace)
 
 
-def evaluate_predictions(predictions: Path, question: Question, workspace: Workspace) -> Evaluated:
+def evaluate_predictions(
+    predictions: Path, question: Question, workspace: Workspace, judge: Judge | None = None
+) -> Evaluated:
     """Score outputs that were recorded elsewhere, without any model. Raises what `read_predictions` raises."""
-    scorers = open_scorers(question, workspace)
+    scoring = open_scoring(question, workspace, judge)
     outputs = read_predictions(predictions, question.items)
     settings = EvaluationSettings(by="predictions", template=question.template, sample=question.sample)
-    return record_outputs(question, outputs, scorers, settings, workspace)
+    return record_outputs(question, outputs, scoring, settings, workspace)
 
 
 def read_evaluation(record: Evaluation, workspace: Workspace) -> Evaluated:
@@ -128,32 +131,6 @@ def read_evaluation(record: Evaluation, workspace: Workspace) -> Evaluated:
 
 
 # ── what is shared with other ways of asking ──────────────────────────────────────────────────────────────────────────
-def open_scorers(question: Question, workspace: Workspace) -> list[TableScorer]:
-    """The scorers of a question, before anything is asked. Raises InvalidValue for one that does not exist or fit."""
-    if not question.scorers:
-        raise InvalidValue(
-            f"{question.name} names no scorer.",
-            why="It is a suite that measures texts, and says nothing about answers.",
-            next_step="Leave out --by and --predictions.",
-        )
-    scorers, parts = [], open_parts(workspace)
-    for name in question.scorers:
-        try:
-            scorers.append(parse_table_scorer(name, parts))
-        except ValueError as error:
-            raise InvalidValue(
-                f"The scorer {name!r} of {question.name} cannot be used.",
-                why=f"{error}.",
-                next_step="Mend `scorers` in the suite.",
-            ) from error
-    return scorers
-
-
-def score_with(scorers: Sequence[TableScorer], question: Question, outputs: Sequence[Output]) -> list[ItemScore]:
-    """The rows of all scorers, one scorer after the other."""
-    return [row for scorer in scorers for row in scorer(question.items, outputs)]
-
-
 def describe_generation(question: Question, decoding: Decoding) -> EvaluationSettings:
     """How outputs were asked for; `question` in the form in which it was read."""
     return EvaluationSettings(
@@ -171,13 +148,14 @@ def describe_generation(question: Question, decoding: Decoding) -> EvaluationSet
 def record_outputs(
     question: Question,
     outputs: Sequence[Output],
-    scorers: Sequence[TableScorer],
+    scoring: Scoring,
     settings: EvaluationSettings,
     workspace: Workspace,
 ) -> Evaluated:
     """Put outputs on record that no model of ours wrote, with their scores."""
     digest = workspace.objects.put(render_rows(outputs))
-    return _record(question, score_with(scorers, question, outputs), settings, workspace, predictions=digest)
+    rows = scoring.score(question, outputs)
+    return _record(question, rows, settings, workspace, predictions=digest, judge=scoring.judge)
 
 
 def build_prompt_rows(items: Sequence[EvalItem], prompts: Sequence[str]) -> list[dict[str, str]]:
@@ -215,7 +193,7 @@ class _Asked:
             yield self.answers.get_or_add(item.id, lambda item=item, prompt=prompt: answer(item, prompt))  # type: ignore[misc]
             progress(number, len(items))
 
-    def record(self, rows: list[ItemScore], workspace: Workspace) -> Evaluated:
+    def record(self, rows: list[ItemScore], workspace: Workspace, judge: str | None = None) -> Evaluated:
         question = self.question.asked(self.asking)
         made = _record(
             question,
@@ -225,6 +203,7 @@ class _Asked:
             checkpoint=self.subject.checkpoint,
             imported_model=self.subject.base,
             compute=self.compute,
+            judge=judge,
         )
         self.answers.discard()
         return made
@@ -262,6 +241,7 @@ def _record(
     predictions: str | None = None,
     imported_model: str | None = None,
     compute: Compute | None = None,
+    judge: str | None = None,
 ) -> Evaluated:
     items, prompts = list(question.items), question.prompts
     suite = None if question.suite is None else workspace.objects.put(question.suite.content)
@@ -281,6 +261,7 @@ def _record(
         table=workspace.objects.put(render_table(rows)),
         imported_model=imported_model,
         suite=suite,
+        judge=judge,
     )
     workspace.ledger.put(record)
     return Evaluated(record, rows, items, prompts)

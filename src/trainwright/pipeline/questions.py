@@ -72,6 +72,8 @@ def settle(request: Request) -> tuple[Question, By, Decoding]:
             why="A text is measured as it stands: nothing is put around it.",
             next_step="Leave out --template.",
         )
+    if by == "generation":
+        require_scorers(question)
     decoding = Decoding(
         max_tokens=said.max_tokens if request.max_tokens is None else request.max_tokens,
         temperature=said.temperature if request.temperature is None else request.temperature,
@@ -102,6 +104,16 @@ def read_template(text: str) -> str:
     template = text.replace("\\n", "\n").replace("\\t", "\t")
     require_template(template)
     return template
+
+
+def require_scorers(question: Question) -> None:
+    """Raises InvalidValue where nothing would score what is said."""
+    if not question.scorers:
+        raise InvalidValue(
+            f"{question.name} names no scorer.",
+            why="It is a suite that measures texts, and says nothing about answers.",
+            next_step="Leave out --by and --predictions.",
+        )
 
 
 def draw_items(question: Question, limit: int, seed: int) -> Question:

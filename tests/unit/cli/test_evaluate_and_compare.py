@@ -181,6 +181,7 @@ def test_bad_input_gets_the_designed_error(command, words, name, code):
         (("model@latest",), "usage"),
         (("model@latest", "--suite=safety", "--evalset=x.jsonl"), "usage"),
         (("--suite=safety",), "usage"),
+        (("--suite=safety", "--predictions=x.jsonl", "--judge-record=j.jsonl"), "usage"),
         (("--suite=safety", "--chat", "--predictions=x.jsonl"), "usage"),
         (("model@latest", "--suite=safety", "--endpoint=http://127.0.0.1:9", "--model=m"), "usage"),
         (("--suite=safety", "--endpoint=http://127.0.0.1:9"), "usage"),
