@@ -46,6 +46,7 @@ def test_suite_decides_how_a_model_is_asked_and_is_on_record(model, suite):
     }  # fmt: skip
     kept = json.loads(read_object(model, document["suite"]))
     assert (kept["version"], kept["items"]) == (3, shown["items"])
+    assert model("lineage", document["evaluation_id"], "--check", "--json").document["findings"] == []
     rows = [json.loads(line) for line in read_object(model, document["table"]).splitlines()]
     assert rows[0]["slices"] == {"kind": "even"}
 
@@ -130,4 +131,4 @@ def test_suites_are_listed(model):
     assert all(suite["items"]["num_items"] for suite in listed)
     assert "language-modelling" in model("suites", "list").out
     assert "category unsafe" not in model("suites", "show", "crisis").out
-    assert "by category   safe 24, unsafe 24" in model("suites", "show", "safety").out
+    assert "by category   safe 48, unsafe 48" in model("suites", "show", "safety").out

@@ -266,6 +266,8 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
             yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
             if record.predictions is not None:
                 yield "predictions", record.predictions
+            if record.suite is not None:
+                yield "suite", record.suite
         case _:
             return
 

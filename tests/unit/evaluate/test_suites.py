@@ -1,6 +1,7 @@
 """A suite is read strictly, named by what it means, and refused by the key that is wrong."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -47,8 +48,6 @@ def test_what_is_left_open_is_what_the_form_of_the_items_says(write):
 
 
 def parse_suite_text(write, text):
-    from pathlib import Path
-
     return parse_suite(Path(write(text)))
 
 
