@@ -40,6 +40,7 @@ from trainwright.data.trace_dataset import (
     verify_dataset,
 )
 from trainwright.pipeline.journal import Screen
+from trainwright.store.members import take_in_version
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.tokenizer import open_tokenizer
 
@@ -195,13 +196,14 @@ def parse_key(key: str) -> tuple[str, str]:
 
 
 def _publish(draft: TraceDraft, dataset: DatasetVersion, workspace: Workspace) -> Built:
-    """Record, objects, ref, in this order; or the version that is there, if it has the same content."""
+    """Record, objects, index, ref, in this order; or the version that is there, if it has the same content."""
     key = f"{dataset.name}@{dataset.version}"
     known = _find_known(key, workspace)
     if known is None:
         workspace.ledger.put(dataset)
         draft.keep(workspace.objects)
         _require_nothing_forgotten_meanwhile(dataset, workspace)
+        take_in_version(workspace.members, dataset, workspace.objects)
         try:
             workspace.ledger.move_ref(key, dataset.id, None, who="trainwright data", why="built")
         except RefMoved:  # another process was first

@@ -3,7 +3,9 @@
 objects/       content-addressed bytes        runs/          one folder per run
 ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
 downloads/     fetched sources, kept          measurements/  what was measured on this machine, a file per question
-traces.sqlite  traces and conversations, made when they are first asked for
+traces.sqlite  traces and conversations    members.sqlite  which dataset versions hold a trace
+
+The last two are made when they are first asked for.
 """
 
 import json
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trainwright.core.durable import write_file
 from trainwright.core.errors import NotWritable, ObjectDamaged, UnknownRef, translate_write_errors
@@ -24,6 +26,11 @@ from trainwright.store.ledger import Ledger
 from trainwright.store.objects import FolderObjects, ObjectStore
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.traces import TraceStore
+
+if TYPE_CHECKING:
+    from trainwright.store.members import Members
+
+MEMBERS_FILE = "members.sqlite"
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -50,6 +57,13 @@ class Workspace:
             return SqlTraces(self.traces_url)
         return SqlTraces.open_file(self.root / "traces.sqlite")
 
+    @cached_property
+    def members(self) -> "Members":
+        """Which dataset versions hold a trace, opened (and made) when it is first asked for. Raises as `open_workspace`."""
+        from trainwright.store.members import Members
+
+        return Members(self.root / MEMBERS_FILE)
+
     def __enter__(self) -> Self:
         return self
 
@@ -59,10 +73,12 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections of the ledger and the trace store."""
+        """Let go of the connections of the ledger, the trace store and the index of traces."""
         self.ledger.close()
         if "traces" in self.__dict__:
             self.traces.close()
+        if "members" in self.__dict__:
+            self.members.close()
 
     def find_run_folder(self, run_id: str) -> RunFolder:
         """The folder of the run with that full id. Raises UnknownRef, RunDamaged."""
