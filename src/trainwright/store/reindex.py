@@ -16,7 +16,7 @@ from pathlib import Path
 from trainwright.core.durable import sync_folder, write_file
 from trainwright.core.errors import InternalError, LedgerUnavailable, TrainwrightError, translate_write_errors
 from trainwright.core.records import DatasetVersion, Record
-from trainwright.store.checkpoints import list_checkpoints, read_record
+from trainwright.store.checkpoints import list_checkpoints, list_held, read_record
 from trainwright.store.ledger import Entry, Memo, RefMove, StoredRecord, read_clock
 from trainwright.store.ledger_file import Damage, LedgerFile
 from trainwright.store.members import Members, take_in_version
@@ -180,7 +180,8 @@ def _iter_run_records(folder: RunFolder) -> Iterator[Record]:
     run = folder.read_run()
     yield folder.read_plan()
     yield run
-    for _, path in list_checkpoints(folder.checkpoints_path):
+    paths = [path for _, path in list_checkpoints(folder.checkpoints_path)]
+    for path in [*list_held(folder.checkpoints_path), *paths]:  # the last record of a step is the one that counts
         yield read_record(path)
 
 
