@@ -67,6 +67,25 @@ def test_second_run_starts_from_the_first_and_learns_from_samples(tuned):
     assert command("runs", "show", first["run_id"], "--json").document["name"] == "sums"
 
 
+def test_both_plans_are_printed_and_the_second_is_whole_once_the_first_has_run(base, tuned, tmp_path):
+    command, document = tuned
+    fresh = type(command)(tmp_path)
+    for name in ("sums.yaml", "sentences.txt", "traces.jsonl"):
+        shutil.copy(base.folder / name, tmp_path / name)
+    early = fresh("plan", "sums.yaml", "--json").document
+    late = command("plan", "sums.yaml", "--json").document
+    assert early["plan_id"] == late["plan_id"] == document["first_run"]["plan_id"]
+    assert early["unknown"] == late["unknown"] == {}
+    assert late["finetune"]["plan_id"] == document["plan_id"]
+    assert late["finetune"]["unknown"] == {}
+    second = early["finetune"]
+    assert (second["plan_id"], second["plan"]["start"]) == (None, None)
+    assert set(second["unknown"]) == {"start", "plan_id"}
+    assert second["plan"] == late["finetune"]["plan"] | {"start": None}
+    plans = [line for line in (fresh.workspace / "ledger.jsonl").read_text().splitlines() if '"kind":"plan"' in line]
+    assert len(plans) == 1  # what could not run is on no record
+
+
 def test_same_problems_are_asked_before_and_after_in_the_same_words(tuned):
     _, document = tuned
     comparison = document["comparison"]
