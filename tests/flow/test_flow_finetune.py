@@ -123,7 +123,13 @@ def test_output_folder_is_that_of_the_model_that_answers(tuned):
     command, _ = tuned
     command("run", "sums.yaml", "--output-dir=out")
     names = {path.name for path in (command.folder / "out").iterdir()}
-    assert {"traces.jsonl", "model.safetensors", "tokenizer.json"} <= names
+    assert {"traces.jsonl", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
+    template = (command.folder / "out" / "chat_template.jinja").read_text(encoding="utf-8")
+    assert "'Think first.'" in template
+    config = json.loads((command.folder / "out" / "tokenizer_config.json").read_bytes())
+    assert config["chat_template"] == template
+    command("export", "sums@latest", "text")  # that one learnt text
+    assert not (command.folder / "text" / "chat_template.jinja").exists()
     assert "corpus.txt" not in names
     assert len((command.folder / "out" / "traces.jsonl").read_text(encoding="utf-8").splitlines()) == 24
 
