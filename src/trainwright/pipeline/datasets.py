@@ -26,7 +26,6 @@ from trainwright.core.errors import (
 )
 from trainwright.core.hashing import digest_file
 from trainwright.core.records import DatasetVersion, Forgotten, Tokenizer
-from trainwright.core.traces import read_canonical
 from trainwright.data.dataset import VALIDATION
 from trainwright.data.selection import Selection, Tally, iter_chosen
 from trainwright.data.trace_card import render_card
@@ -438,7 +437,7 @@ def export_version(
     require_format(form)
     require_usable(dataset, workspace)
     documents = iter_documents(dataset, split, workspace.objects)
-    splits = (name for trace_id, name in iter_ids(dataset, workspace.objects) if split in (None, name))
+    ids = (one for one in iter_ids(dataset, workspace.objects) if split in (None, one[1]))
     if path is None and form == "parquet":
         raise InvalidValue(
             "Parquet cannot be written to standard output.",
@@ -454,7 +453,7 @@ def export_version(
     if form == "trace":
         chunks = iter_chunks(documents, (), form)
     else:
-        placed = ((read_canonical(line[:-1]), name) for line, name in zip(documents, splits, strict=True))
+        placed = ((line[:-1], trace_id, name) for line, (trace_id, name) in zip(documents, ids, strict=True))
         if form == "parquet":
             assert path is not None
             write_parquet(path, placed)
