@@ -118,12 +118,13 @@ def test_no_good_checkpoint_is_an_error_and_never_a_fresh_start(stopped_copy, co
 def test_second_process_on_one_run_is_refused(stopped_copy, finished, at_instant):
     (folder,) = stopped_copy.run_folders()
     run_id = folder.name.rpartition("-")[2]
-    # The first process stands still in the middle of its work, and holds the run.
+    # The first process stands still in the middle of its work, and holds the run; its checkpoints are written, and it
+    # holds the ledger no more.
     first = stopped_copy.start(
         "resume",
         run_id,
         "--json",
-        instant=at_instant("STOP", 1, '"kind":"step","step":10,'),
+        instant=at_instant("STOP", 1, '"kind":"run-finished"'),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -139,7 +140,7 @@ def test_second_process_on_one_run_is_refused(stopped_copy, finished, at_instant
         out, _ = first.communicate(timeout=120)
     finally:
         first.kill()
-        first.wait()
+        first.communicate()
     assert first.returncode == 0
     assert json.loads(out)["weights_digest"] == finished.document["weights_digest"]
 

@@ -31,6 +31,7 @@ VERBS = {
     "generate": "Let a trained model write.",
     "evaluate": "Ask a model the items of an evalset, and score its answers.",
     "compare": "Hold two evaluations against each other, item by item.",
+    "release": "Ask the gates, promote, roll back, and see what stood where.",
     "lineage": "Show what a record came from and what came of it.",
     "verify": "Compute a run, or a part of it, again, and compare.",
     "store": "Check everything in the workspace, or make its ledger again.",
