@@ -16,7 +16,7 @@ from trainwright.core.errors import (
     TraceForgotten,
 )
 from trainwright.core.records import Checkpoint, Outcome, Record, Release, Report, Run
-from trainwright.store.checkpoints import find_checkpoint, list_checkpoints, list_held, require_intact
+from trainwright.store.checkpoints import list_checkpoints, list_held, locate_checkpoint, require_intact
 from trainwright.store.ledger_file import Damage, LedgerFile
 from trainwright.store.lineage import Finding, iter_objects
 from trainwright.store.run_folder import RunFolder, name_run_folder
@@ -135,7 +135,7 @@ def _check_checkpoints(workspace: Workspace, records: dict[str, Record], folders
     recorded: dict[Path, list[Checkpoint]] = {}
     for record in records.values():
         if isinstance(record, Checkpoint) and isinstance(run := records.get(record.run), Run):
-            path = find_checkpoint(workspace.runs / name_run_folder(run) / "checkpoints", record)
+            path = locate_checkpoint(workspace.runs / name_run_folder(run) / "checkpoints", record)
             recorded.setdefault(path, []).append(record)
     present = [path for folder in folders for _, path in list_checkpoints(folder.checkpoints_path)]
     present += [path for folder in folders for path in list_held(folder.checkpoints_path)]

@@ -18,10 +18,10 @@ from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.publish import export_huggingface, require_free
 from trainwright.pipeline.validate import read_best
 from trainwright.store.checkpoints import (
-    find_checkpoint,
     has_manifest_of,
     held_path,
     list_checkpoints,
+    locate_checkpoint,
     read_checkpoint,
     read_record,
 )
@@ -144,7 +144,7 @@ def _at_step(run: Run, step: int, workspace: Workspace) -> TrainedModel:
 def _at_record(run: Run, record: Checkpoint, workspace: Workspace) -> TrainedModel:
     """The model of that very record: its step may have been computed again since."""
     folder = workspace.find_run_folder(run.id)
-    path = find_checkpoint(folder.checkpoints_path, record)
+    path = locate_checkpoint(folder.checkpoints_path, record)
     if path == held_path(folder.checkpoints_path, record):
         return TrainedModel(run, load_prepared(workspace, folder.read_plan()), folder, record.step, path)
     model = _at_step(run, record.step, workspace)

@@ -93,7 +93,7 @@ def held_path(folder: Path, record: Checkpoint) -> Path:
     return folder / f"held-{record.step:08d}-{record.id[:12]}"
 
 
-def find_checkpoint(folder: Path, record: Checkpoint) -> Path:
+def locate_checkpoint(folder: Path, record: Checkpoint) -> Path:
     """Where the checkpoint of that record lies, if it is kept; its content is not looked at."""
     held = held_path(folder, record)
     return held if held.is_dir() else checkpoint_path(folder, record.step)

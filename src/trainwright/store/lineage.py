@@ -37,7 +37,7 @@ from trainwright.core.records import (
     TokenSet,
     Verdict,
 )
-from trainwright.store.checkpoints import find_checkpoint, require_intact
+from trainwright.store.checkpoints import locate_checkpoint, require_intact
 from trainwright.store.ledger import Ledger
 from trainwright.store.objects import ObjectStore
 from trainwright.store.run_folder import name_run_folder
@@ -337,7 +337,7 @@ def _check_checkpoint(ledger: Ledger, runs: Path, record: Checkpoint) -> Iterato
         return  # the run is an ancestor, and is reported as one
     if not isinstance(run, Run):
         return
-    path = find_checkpoint(runs / name_run_folder(run) / "checkpoints", record)
+    path = locate_checkpoint(runs / name_run_folder(run) / "checkpoints", record)
     if not path.is_dir():
         yield Finding(record.id, record.kind, path.name, "missing", f"There is no folder {path}.")
         return

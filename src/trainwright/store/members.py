@@ -5,16 +5,14 @@ It says nothing that the versions do not say, so it may be deleted: what is miss
 not wait while a million ids are sorted in, nor of the trace store, which several workspaces may share.
 """
 
-import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from trainwright.core.records import DatasetVersion
-from trainwright.store.database import build_engine, insert_or_ignore, translate_database_errors
+from trainwright.store.database import Database, insert_or_ignore
 from trainwright.store.objects import ObjectStore
 
 CHUNK = 100_000
@@ -45,17 +43,16 @@ class Members:
 
     def __init__(self, path: Path) -> None:
         """Open, and make the tables on first use. Raises LedgerUnavailable, NotWritable, DiskFull."""
-        self._place = str(path)
-        self._engine = build_engine(sa.URL.create("sqlite", database=str(path.absolute())).render_as_string())
-        weakref.finalize(self, self._engine.dispose)
-        with self._writing() as connection:
+        url = sa.URL.create("sqlite", database=str(path.absolute())).render_as_string()
+        self._database = Database(url, "index of traces", _WHEN_DAMAGED)
+        with self._database.writing() as connection:
             _metadata.create_all(connection)
 
     def add(self, dataset_id: str, trace_ids: Iterable[str]) -> int:
         """Take in a version with all its traces, unless it is there; how many traces were taken in."""
         remaining = iter(trace_ids)
         count = 0
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if not insert_or_ignore(connection, _versions, {"dataset": dataset_id}):
                 return 0
             number = connection.scalar(sa.select(_versions.c.number).where(_versions.c.dataset == dataset_id))
@@ -68,7 +65,7 @@ class Members:
 
     def datasets(self) -> set[str]:
         """The ids of the versions that are in it."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return set(connection.scalars(sa.select(_versions.c.dataset)))
 
     def find(self, trace_id: str) -> list[str]:
@@ -79,7 +76,7 @@ class Members:
             .where(_members.c.trace == bytes.fromhex(trace_id))
             .order_by(_versions.c.number)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(connection.scalars(query))
 
     def ids_beginning(self, text: str, limit: int) -> list[str]:
@@ -87,32 +84,12 @@ class Members:
         low, high = (bytes.fromhex(text.lower().ljust(64, digit)) for digit in "0f")
         within = _members.c.trace.between(low, high)
         query = sa.select(_members.c.trace).where(within).distinct().order_by(_members.c.trace).limit(limit)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [trace.hex() for trace in connection.scalars(query)]
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._translated_errors(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """One transaction: all of the block, or nothing of it."""
-        with (
-            self._translated_errors(),
-            self._engine.connect().execution_options(is_writing=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        with translate_database_errors("index of traces", self._place, _WHEN_DAMAGED):
-            yield
+        self._database.close()
 
 
 def take_in_version(members: Members, dataset: DatasetVersion, objects: ObjectStore) -> int:

@@ -9,7 +9,7 @@ from trainwright.core.records import Checkpoint, Start
 from trainwright.core.state import Position, Steadiness
 from trainwright.store import checkpoint_writer
 from trainwright.store.checkpoint_writer import CheckpointWriter
-from trainwright.store.checkpoints import find_checkpoint, held_path, list_checkpoints, list_held, read_checkpoint
+from trainwright.store.checkpoints import held_path, list_checkpoints, list_held, locate_checkpoint, read_checkpoint
 from trainwright.store.ledger import MemoryLedger
 from trainwright.store.objects import MemoryObjects
 
@@ -148,10 +148,10 @@ def test_a_step_computed_again_after_a_rollback_leaves_what_something_stands_on(
             scene.save(writer, 2, seed=7 + rollbacks, steadiness=Steadiness(num_rollbacks=rollbacks))
             writer.wait()
     assert list_held(scene.folder) == [held_path(scene.folder, held)]
-    assert read_checkpoint(find_checkpoint(scene.folder, held), expected=held).state.num_updates == 2
+    assert read_checkpoint(locate_checkpoint(scene.folder, held), expected=held).state.num_updates == 2
     now = scene.record_of(2)
-    assert find_checkpoint(scene.folder, now) == scene.folder / "step-00000002"
-    assert read_checkpoint(find_checkpoint(scene.folder, now)).state.num_updates == 9
+    assert locate_checkpoint(scene.folder, now) == scene.folder / "step-00000002"
+    assert read_checkpoint(locate_checkpoint(scene.folder, now)).state.num_updates == 9
 
 
 def test_a_step_computed_again_after_a_rollback_replaces_the_one_before_it(scene):
