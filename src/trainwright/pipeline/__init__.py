@@ -11,7 +11,8 @@
     asking.py     how a model is asked: as a text, or in the template it was taught with
     evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
     compare.py    two Evaluations → the delta report
-    inspect.py    what is already there: runs, lineage
+    inspect.py    what is already there: runs and their records
+    lineage.py    where anything came from and what came of it: records, traces; checked, drawn
     compare_runs.py  what is already there: several runs side by side
     track.py      runs in other people's dashboards
     use.py        what a trained model is for: generate, export
