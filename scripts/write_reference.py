@@ -261,6 +261,7 @@ EXIT_CODES = {
     4: "training",
     5: "validation or evaluation",
     64: "usage",
+    6: "a gate refused, or a release may not move",
     70: "a fault of Trainwright's",
     130: "interrupted, resumable",
 }

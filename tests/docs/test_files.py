@@ -195,6 +195,13 @@ JSON_COMMANDS = {
     "`scorers calibrate`": [],  # needs a judge: tests/unit/pipeline/test_judging.py
     "`harness run`": [],  # needs lm-eval: tests/interop
     "`compare`": ["compare", "before.json", "after.json"],
+    "`release gate`, `release show`": [
+        "release", "gate", "manual", "staging", "manual@latest", "--policy=first.yaml", "--dry-run",
+    ],
+    "`release promote`, `release rollback`": [
+        "release", "promote", "manual", "staging", "manual@latest", "--override=as documented",
+    ],
+    "`release history`": ["release", "history", "manual", "staging"],
     "`lineage`": ["lineage", "manual@latest", "--check"],
     "`verify`": ["verify", "manual@latest", "--sample=0.1"],
     "`store check`": ["store", "check"],
