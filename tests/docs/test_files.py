@@ -196,10 +196,21 @@ JSON_COMMANDS = {
     "`harness run`": [],  # needs lm-eval: tests/interop
     "`compare`": ["compare", "before.json", "after.json"],
     "`release gate`, `release show`": [
-        "release", "gate", "manual", "staging", "manual@latest", "--policy=first.yaml", "--dry-run",
+        "release",
+        "gate",
+        "manual",
+        "staging",
+        "manual@latest",
+        "--policy=first.yaml",
+        "--dry-run",
     ],
     "`release promote`, `release rollback`": [
-        "release", "promote", "manual", "staging", "manual@latest", "--override=as documented",
+        "release",
+        "promote",
+        "manual",
+        "staging",
+        "manual@latest",
+        "--override=as documented",
     ],
     "`release history`": ["release", "history", "manual", "staging"],
     "`lineage`": ["lineage", "manual@latest", "--check"],

@@ -124,6 +124,8 @@ def test_perplexity_weighs_tokens_and_bits_per_byte_bytes():
     assert found == measure("perplexity", texts(), 0.05, seed=1)
     assert measure("bits_per_byte", texts()).value == pytest.approx(116 / math.log(2) / 204)
     assert direction("perplexity") == "lower"
+    correct = [one.model_copy(update={"metric": "text_correct", "score": 3.0}) for one in texts()[::3]]
+    assert measure("next_token_accuracy", [*texts(), *correct]).value == pytest.approx(15 / 48)
 
 
 def test_difference_of_a_ratio_draws_the_same_items_on_both_sides():
