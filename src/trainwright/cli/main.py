@@ -30,6 +30,8 @@ VERBS = {
     "tokens": "Look at what a model is shown, token by token.",
     "generate": "Let a trained model write.",
     "evaluate": "Ask a model the items of an evalset, and score its answers.",
+    "harness": "Put a task of lm-evaluation-harness to a model.",
+    "scorers": "Train scorers on labelled texts, and look at them.",
     "compare": "Hold two evaluations against each other, item by item.",
     "release": "Ask the gates, promote, roll back, and see what stood where.",
     "lineage": "Show what a record came from and what came of it.",

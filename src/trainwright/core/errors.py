@@ -13,7 +13,7 @@
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
     │   ├── TemplateUnreadable, TemplateFailed, TemplateUnsafe, TemplateUnmaskable, SampleWithoutTarget
-    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
+    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch, LabelsTooFew
     │   └── DatasetMissing, ObjectMissing, ObjectDamaged
     ├── TokenizerError ................ 3  the tokenizer
     │   ├── VocabularyTooLarge, VocabularyTooSmall
@@ -24,7 +24,7 @@
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
-    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
+    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
@@ -326,6 +326,12 @@ class ChecksumMismatch(DataError):
     name = "checksum-mismatch"
 
 
+class LabelsTooFew(DataError):
+    """A labelled file has one label alone, or too few groups of one, to train a scorer and to measure it."""
+
+    name = "labels-too-few"
+
+
 class DatasetMissing(DataError):
     """A dataset that was to be reused is not in this workspace."""
 
@@ -556,6 +562,12 @@ class ReleaseDamaged(ReleaseError):
     """Bytes behind a release are missing, or are not what its records say; they are named, and no ref is moved."""
 
     name = "release-damaged"
+
+
+class JudgeSilent(EvaluationError):
+    """A judge did not answer, or its record has no answer; what it said before is kept."""
+
+    name, http_status = "judge-silent", 502
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

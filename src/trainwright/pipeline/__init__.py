@@ -10,6 +10,9 @@
     finetune.py   all that a manifest asks for: a run, the fine-tuning after it (samples.py: from traces), before and after
     asking.py     how a model is asked: as a text, or in the template it was taught with
     evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
+    scorers.py    labelled texts → TrainedScorer; judging.py: who judges, held against people → JudgeCalibration
+    harness.py    Checkpoint, a task of lm-evaluation-harness → Evaluation
+    seed_spread.py  runs of one plan with other seeds
     compare.py    two Evaluations → the delta report
     inspect.py    what is already there: runs and their records
     lineage.py    where anything came from and what came of it: records, traces; checked, drawn

@@ -26,6 +26,7 @@ from trainwright.core.records import (
     Evaluation,
     Forgotten,
     ImportedModel,
+    JudgeCalibration,
     Outcome,
     Plan,
     Policy,
@@ -35,6 +36,7 @@ from trainwright.core.records import (
     Run,
     Tokenizer,
     TokenSet,
+    TrainedScorer,
     Verdict,
 )
 from trainwright.store.checkpoints import locate_checkpoint, require_intact
@@ -260,6 +262,10 @@ def label_record(record: Record) -> str:
             return f"{record.name}@{record.stage}: {record.outcome}, {record.at[:10]}"
         case Release():
             return f"{record.name}@{record.stage}" + (", overridden" if record.override is not None else "")
+        case TrainedScorer():
+            return f"{record.name}, trained on {record.num_rows:,} labelled texts"
+        case JudgeCalibration():
+            return f"{record.model}, held against {record.num_rows:,} labels"
         case Outcome():
             return record.status
         case Verdict():
@@ -318,6 +324,10 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield "system text", record.rendering.system
         case ImportedModel():
             yield from record.files.items()
+        case TrainedScorer():
+            yield "model", record.model
+        case JudgeCalibration():
+            yield "rubric", record.rubric
         case Run() | Verdict():
             yield "environment", record.environment
         case Evaluation():
