@@ -3,6 +3,7 @@
     TrainwrightError
     ├── UsageError ................... 64  what was asked cannot be meant
     │   ├── UnknownKey, InvalidValue, OutOfRange, ManifestNotFound, ManifestUnreadable
+    │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
@@ -24,7 +25,8 @@
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
-    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
+    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
+    │   └── EndpointRefused, EndpointUnreachable
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
@@ -100,6 +102,18 @@ class ManifestUnreadable(UsageError):
     """The manifest is not YAML, or not a mapping."""
 
     name = "manifest-unreadable"
+
+
+class SuiteNotFound(UsageError):
+    """No suite comes along under that name, and there is no such file."""
+
+    name, http_status = "suite-not-found", 404
+
+
+class SuiteUnreadable(UsageError):
+    """The file of a suite is not YAML, or not a mapping."""
+
+    name = "suite-unreadable"
 
 
 class UnknownRef(UsageError):
@@ -525,6 +539,18 @@ class PredictionsIncomplete(EvaluationError):
     """Recorded outputs are missing for items of the evalset, or are for items that it does not have."""
 
     name = "predictions-incomplete"
+
+
+class EndpointRefused(EvaluationError):
+    """A model's endpoint does not take what it is asked: the key, the model's name or the address is wrong."""
+
+    name, http_status = "endpoint-refused", 502
+
+
+class EndpointUnreachable(EvaluationError):
+    """A model's endpoint did not answer several items in a row, each after its retries; what it answered is kept."""
+
+    name, http_status = "endpoint-unreachable", 502
 
 
 # ── 6: release ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -550,19 +550,32 @@ class ItemScore(Frozen):
         return self
 
 
+class ItemSample(Frozen):
+    """Some of a set's items, drawn by a seed: `num_items` of `out_of`."""
+
+    num_items: int
+    out_of: int
+    seed: int
+
+
 class EvaluationSettings(Frozen):
     """How outputs were asked for. `template` is what stands around an item's prompt (`{prompt}` in its place).
 
-    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id.
+    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id. An `endpoint`
+    is given the seed itself. `window` is how many tokens of a text are measured at once, each from those before it therein.
     """
 
-    by: Literal["generation", "likelihood", "predictions"]
+    by: Literal["generation", "likelihood", "text", "predictions"]
     template: str
     max_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
+    window: int | None = added(None)
+    sample: ItemSample | None = added(None)
+    endpoint: str | None = added(None)
+    endpoint_model: str | None = added(None)
 
 
 class Evaluation(Record):

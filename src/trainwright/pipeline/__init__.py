@@ -9,7 +9,9 @@
     branch.py     a run that goes on from another run's checkpoint: what `trainwright train --from` is
     finetune.py   all that a manifest asks for: a run, the fine-tuning after it (samples.py: from traces), before and after
     asking.py     how a model is asked: as a text, or in the template it was taught with
-    evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
+    questions.py, subjects.py   what is asked (an evalset, a suite), and who: a checkpoint, a model folder
+    evaluate.py   a model (or recorded outputs), a question ─evaluate→ Evaluation
+                  (endpoint.py: a model behind an endpoint; evaluation_files.py: one as a file)
     scorers.py    labelled texts → TrainedScorer; judging.py: who judges, held against people → JudgeCalibration
     harness.py    Checkpoint, a task of lm-evaluation-harness → Evaluation
     seed_spread.py  runs of one plan with other seeds

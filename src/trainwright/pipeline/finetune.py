@@ -20,14 +20,17 @@ from trainwright.evaluate.comparison import Comparison
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.statistics import ALPHA
+from trainwright.evaluate.suites import PLACE
 from trainwright.pipeline.compare import compare, write_comparison
-from trainwright.pipeline.evaluate import PLACE, Question, Subject, evaluate_by_generation, find_subject, open_base
+from trainwright.pipeline.evaluate import evaluate_by_generation
 from trainwright.pipeline.inspect import find_run, find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.prepare import Prepared, prepare
+from trainwright.pipeline.questions import Question
 from trainwright.pipeline.recall import recall
 from trainwright.pipeline.run import Finished, Options, resume, run
+from trainwright.pipeline.subjects import Subject, find_subject, open_base
 from trainwright.pipeline.use import find_origin_of
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
