@@ -4,10 +4,12 @@
     ├── UsageError ................... 64  what was asked cannot be meant
     │   ├── UnknownKey, InvalidValue, OutOfRange, ManifestNotFound, ManifestUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
+    │   ├── SignerUnknown
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
     │   ├── DeviceUnavailable, MemoryShort
+    │   ├── SigningKeyMissing, SigningKeyUnreadable, SigningKeyExposed
     │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
@@ -24,6 +26,7 @@
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
+    │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
     │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
@@ -136,6 +139,12 @@ class ImmutableRecord(UsageError):
     name, http_status = "immutable-record", 409
 
 
+class SignerUnknown(UsageError):
+    """No key of that id or name is trusted in this workspace."""
+
+    name, http_status = "signer-unknown", 404
+
+
 # ── 1: prerequisites ──────────────────────────────────────────────────────────────────────────────────────────────────
 class PrerequisiteError(TrainwrightError):
     """The machine lacks something the plan needs."""
@@ -189,6 +198,24 @@ class LedgerUnavailable(PrerequisiteError):
     """The ledger's database is damaged, locked for too long, or not there."""
 
     name = "ledger-unavailable"
+
+
+class SigningKeyMissing(PrerequisiteError):
+    """There is no key to sign with, or a part of it is missing."""
+
+    name, http_status = "signing-key-missing", 404
+
+
+class SigningKeyUnreadable(PrerequisiteError):
+    """A key file is no key, is of another kind, or may not be read."""
+
+    name = "signing-key-unreadable"
+
+
+class SigningKeyExposed(PrerequisiteError):
+    """A private key can be read by others than its owner, so it proves nothing."""
+
+    name = "signing-key-exposed"
 
 
 class TrackerFailed(PrerequisiteError):
@@ -517,6 +544,30 @@ class PredictionsIncomplete(EvaluationError):
     """Recorded outputs are missing for items of the evalset, or are for items that it does not have."""
 
     name = "predictions-incomplete"
+
+
+class ReleaseUnsigned(EvaluationError):
+    """A release has no attestation: nobody signed it."""
+
+    name, http_status = "release-unsigned", 404
+
+
+class SignatureWrong(EvaluationError):
+    """A signature is not that of the key over these bytes, or cannot be read as one."""
+
+    name, http_status = "signature-wrong", 409
+
+
+class AttestationFailed(EvaluationError):
+    """A release, or its evidence, is not what was signed; every check that failed is named."""
+
+    name, http_status = "attestation-failed", 409
+
+
+class EvidenceUnreadable(EvaluationError):
+    """A folder or zip file is no evidence of a release."""
+
+    name = "evidence-unreadable"
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

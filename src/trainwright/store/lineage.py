@@ -15,6 +15,7 @@ from trainwright.core.errors import (
     UnknownRef,
 )
 from trainwright.core.records import (
+    Attestation,
     Checkpoint,
     DatasetVersion,
     Drift,
@@ -200,6 +201,8 @@ def label_record(record: Record) -> str:
         case Drift():
             changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
             return f"from step {record.step:,}: {changed}"
+        case Attestation():
+            return f"signed by {record.signer[:NUM_ID_DIGITS]}, {record.at[:10]}"
         case _:
             return ""
 
@@ -256,6 +259,9 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
             yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
             if record.predictions is not None:
                 yield "predictions", record.predictions
+        case Attestation():
+            yield from (("signer's keys", record.signer), ("envelope", record.envelope))
+            yield from (("model signature", record.model_signature), ("bill of materials", record.bill_of_materials))
         case _:
             return
 
