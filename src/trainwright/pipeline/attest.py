@@ -34,6 +34,7 @@ from trainwright.release.verification import (
     MODEL_SIGNATURE_FILE,
     Subject,
     TrustCheck,
+    check_decision,
     check_release,
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
@@ -58,7 +59,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Verified:
-    """A release that was checked. `attestation` None never comes: an unsigned release raises."""
+    """A signed release, and what was found when it was checked."""
 
     release: Release
     attestation: Attestation
@@ -115,14 +116,14 @@ def verify_release(release: Release, workspace: Workspace) -> Verified:
     attestation = require_attestation(release, workspace)
     trusted = {signer.id for signer in list_trusted(workspace)}
     history = gather_history(release, workspace.ledger)
+    checks = [check_decision(release, read_decision(release, workspace))]
+    folder = None
     try:
         folder = locate_checkpoint(history, workspace)
     except UnknownRef as error:
-        missing = TrustCheck(name="model files", passed=False, why=f"{error.message} {error.why}")
-        checks = (missing, *check_release(Subject(history, attestation, workspace.objects.get, None, trusted)))
-    else:
-        checks = tuple(check_release(Subject(history, attestation, workspace.objects.get, folder, trusted)))
-    return Verified(release, attestation, checks)
+        checks.append(TrustCheck(name="model files", passed=False, why=f"{error.message} {error.why}"))
+    checks += check_release(Subject(history, attestation, workspace.objects.get, folder, trusted))
+    return Verified(release, attestation, tuple(checks))
 
 
 def find_attestation(release: Release, workspace: Workspace) -> Attestation | None:

@@ -67,7 +67,8 @@ def _iter_report(report: Report) -> Iterator[str]:
 def _describe_check(check: Check) -> str:
     if check.measured.value is None or check.limit is None:
         return check.name
-    return f"{check.name} is {_quantity(check.measured)}, the limit {_quantity(Measure(value=check.limit, unit=check.measured.unit))}"
+    limit = Measure(value=check.limit, unit=check.measured.unit)
+    return f"{check.name} is {_quantity(check.measured)}, the limit {_quantity(limit)}"
 
 
 def _quantity(measure: Measure) -> str:

@@ -114,7 +114,7 @@ def _render_public(private_pem: bytes, kind: str) -> str:
 
 
 def _open_public(pem: str, kind: str, key_id: str | None, where: str) -> Any:
-    """A securesystemslib key (`key_id` None: named by its digest). Raises SigningKeyUnreadable where it is none, or not of that kind."""
+    """A securesystemslib key (`key_id` None: named by its digest). Raises SigningKeyUnreadable for one of another kind."""
     with signing_packages():
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -151,7 +151,7 @@ def sign_statement(statement: dict[str, Any], keys: SigningKeys) -> bytes:
 
     key = _open_public(keys.public.statement_key, "ed25519", keys.public.id, "The public key")
     envelope = Envelope(canonical_json(statement), PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(load_pem_private_key(keys.statement_pem, None), key))  # type: ignore[arg-type]
+    envelope.sign(CryptoSigner(load_pem_private_key(keys.statement_pem, None), key))
     return canonical_json(envelope.to_dict())
 
 

@@ -1,13 +1,13 @@
 """Whether a release is what was signed, check by check. Every damage is a row with its reason; nothing is passed over."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainwright.core.errors import AttestationFailed, PackageMissing, TrainwrightError
-from trainwright.core.records import Attestation, Frozen
+from trainwright.core.records import Attestation, Decision, Frozen, Release
 from trainwright.release.bill_of_materials import check_bill
 from trainwright.release.provenance import History, check_statement, read_byproducts, read_subjects
 from trainwright.release.signing import (
@@ -62,6 +62,23 @@ def check_release(subject: Subject) -> Iterator[TrustCheck]:
         yield _compare("signed together", "model signature and bill of materials are named in the statement", other)
 
 
+def check_decision(release: Release, decision: Decision | None) -> TrustCheck:
+    """The row for what let the release pass: a passing decision for exactly this checkpoint, or a person, who is named."""
+    if release.override is not None:
+        why = f"no decision let it pass: {release.override.who} did, because: {release.override.why}"
+        return TrustCheck(name="decision", passed=None, why=why)
+    if decision is None:
+        return TrustCheck(name="decision", passed=False, why="the decision that it names is not on record")
+    same = {
+        "another checkpoint": decision.checkpoint == release.checkpoint,
+        "another name": decision.name == release.name,
+        "another stage": decision.stage == release.stage,
+    }
+    problems = [f"it is about {what}" for what, agrees in same.items() if not agrees]
+    problems += [] if decision.outcome == "pass" else [f"its outcome is {decision.outcome}"]
+    return _compare("decision", f"{decision.id[:12]} by {decision.who} passed for this checkpoint", problems)
+
+
 def read_statement(subject: Subject) -> dict[str, Any]:
     """The statement, verified. Raises what reading it raises."""
     signer = parse_public_keys(subject.read(subject.attestation.signer), "The signer's keys")
@@ -80,7 +97,7 @@ def require_attested(checks: Sequence[TrustCheck], what: str) -> None:
 
 
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _check_signer(subject: Subject) -> Iterator[TrustCheck]:
+def _check_signer(subject: Subject) -> Generator[TrustCheck, None, PublicKeys | None]:
     """Rows for the signer; returns their keys, or None."""
     try:
         signer = parse_public_keys(subject.read(subject.attestation.signer), "The signer's keys")
@@ -98,7 +115,7 @@ def _check_signer(subject: Subject) -> Iterator[TrustCheck]:
     return signer
 
 
-def _check_envelope(subject: Subject, signer: PublicKeys | None) -> Iterator[TrustCheck]:
+def _check_envelope(subject: Subject, signer: PublicKeys | None) -> Generator[TrustCheck, None, dict[str, Any] | None]:
     """A row for the envelope; returns the statement, or None."""
     try:
         data = subject.read(subject.attestation.envelope)
