@@ -26,10 +26,15 @@ SHAPE = ModelShape(
     vocab_size=97, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8, intermediate_size=64
 )
 RATES = Rates(learning_rate=3e-3, matrix_learning_rate=0.02)
+PLAIN = ("reference", "torch")
+"""What `make test` installs; the others are for `make test-all`."""
 Q0 = "model.layers.0.self_attn.q_proj.weight"
 
 
-@pytest.fixture(scope="module", params=sorted(CATALOGUE))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in PLAIN else pytest.mark.extra) for name in sorted(CATALOGUE)],
+)
 def backend(request):
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")

@@ -20,6 +20,7 @@ from trainwright.store.workspace import open_workspace
 LACKING = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
 
 pytestmark = [
+    pytest.mark.extra,
     pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}"),
     pytest.mark.filterwarnings("ignore"),  # other people's deprecations are not ours to fail on
 ]

@@ -28,6 +28,8 @@
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
     │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
+    ├── ReleaseError .................. 6  what may stand where
+    │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -568,6 +570,43 @@ class EvidenceUnreadable(EvaluationError):
     """A folder or zip file is no evidence of a release."""
 
     name = "evidence-unreadable"
+
+
+# ── 6: release ────────────────────────────────────────────────────────────────────────────────────────────────────────
+class ReleaseError(TrainwrightError):
+    """A model may not stand where it was asked to stand."""
+
+    name, exit_code, http_status = "release", 6, 409
+
+
+class GateRefused(ReleaseError):
+    """A gate failed, or the evidence does not decide it; each is named, with what would settle it."""
+
+    name = "gate-refused"
+
+
+class NotDecided(ReleaseError):
+    """There is no passing decision for exactly this checkpoint, stage and state of the ref."""
+
+    name = "not-decided"
+
+
+class ReleasePinned(ReleaseError):
+    """These weights were rolled back at this stage, and come back only by an override."""
+
+    name = "release-pinned"
+
+
+class StageSkipped(ReleaseError):
+    """A model goes through staging before production."""
+
+    name = "stage-skipped"
+
+
+class ReleaseDamaged(ReleaseError):
+    """Bytes behind a release are missing, or are not what its records say; they are named, and no ref is moved."""
+
+    name = "release-damaged"
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

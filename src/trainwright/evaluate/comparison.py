@@ -14,6 +14,7 @@ from typing import Literal
 
 from trainwright.core.records import Estimate, Evaluation, Frozen, ItemScore, PairedTest
 from trainwright.evaluate.metrics import METRICS, Metric, order_metrics, read_value
+from trainwright.evaluate.samples import merge_samples
 from trainwright.evaluate.statistics import (
     ALPHA,
     adjust_holm,
@@ -110,7 +111,7 @@ def compare_tables(
     a: Evaluation, a_rows: Sequence[ItemScore], b: Evaluation, b_rows: Sequence[ItemScore], alpha: float = ALPHA
 ) -> Comparison:
     """Hold two tables against each other. That they are of the same items and prompts was made sure of before."""
-    pairs = _pair_rows(a_rows, b_rows)
+    pairs = _pair_rows(merge_samples(a_rows), merge_samples(b_rows))
     overall = _adjust([_compare(metric, "", "", found, alpha) for metric, found in pairs.items()], alpha)
     slices = _adjust(
         [
@@ -144,10 +145,11 @@ def compare_tables(
 def estimate_table(rows: Sequence[ItemScore], alpha: float = ALPHA) -> dict[str, Estimate]:
     """Each metric of one table with its interval, {metric: estimate}."""
     estimates = {}
-    for name in order_metrics(row.metric for row in rows):
-        counted = [row for row in rows if row.metric == name and read_value(row) is not None]
+    merged = merge_samples(row for row in rows if not METRICS[row.metric].is_part)
+    for name in order_metrics(row.metric for row in merged):
+        counted = [row for row in merged if row.metric == name and read_value(row) is not None]
         values = [value for row in counted if (value := read_value(row)) is not None]
-        estimates[name] = _estimate(METRICS[name], values, _read_clusters(counted), alpha)
+        estimates[name] = estimate_values(values, read_clusters(counted), alpha, binary=METRICS[name].binary)
     return estimates
 
 
@@ -156,7 +158,7 @@ def _pair_rows(a_rows: Sequence[ItemScore], b_rows: Sequence[ItemScore]) -> dict
     pairs: dict[str, list[_Pair]] = {name: [] for name in order_metrics(row.metric for row in a_rows)}
     for row in a_rows:
         other = others.get((row.metric, row.item_id))
-        if other is not None:
+        if other is not None and not METRICS[row.metric].is_part:
             pairs[row.metric].append(_Pair(row, other))
     return {metric: found for metric, found in pairs.items() if found}
 
@@ -179,18 +181,18 @@ def _compare(name: str, slice_name: str, slice_value: str, pairs: Sequence[_Pair
     counted = [(pair, values) for pair in pairs if (values := pair.values) is not None]
     first = [values[0] for _, values in counted]
     second = [values[1] for _, values in counted]
-    clusters = _read_clusters([pair.a for pair, _ in counted])
+    clusters = read_clusters([pair.a for pair, _ in counted])
     gained, lost = _count_flips(metric, first, second)
-    difference, test = _test_difference(metric, first, second, clusters, alpha)
+    binary = metric.binary
     return Delta(
         metric=name,
         slice=slice_name,
         value=slice_value,
-        a=_estimate(metric, first, clusters, alpha),
-        b=_estimate(metric, second, clusters, alpha),
-        difference=difference,
-        test=test,
-        p_adjusted=test.p_value,
+        a=estimate_values(first, clusters, alpha, binary=binary),
+        b=estimate_values(second, clusters, alpha, binary=binary),
+        difference=estimate_paired(first, second, clusters, alpha, binary=binary),
+        test=_test_paired(first, second, clusters, binary=binary),
+        p_adjusted=None,
         gained=gained,
         lost=lost,
         left_out=len(pairs) - len(counted),
@@ -199,35 +201,59 @@ def _compare(name: str, slice_name: str, slice_value: str, pairs: Sequence[_Pair
     )
 
 
-def _read_clusters(rows: Sequence[ItemScore]) -> list[tuple[str, str]] | None:
+def read_clusters(rows: Sequence[ItemScore]) -> list[tuple[str, str]] | None:
     """The cluster of each item; an item without one is its own. None where no item has one."""
     if all(row.cluster_id is None for row in rows):
         return None
     return [("item", row.item_id) if row.cluster_id is None else ("cluster", row.cluster_id) for row in rows]
 
 
-def _estimate(metric: Metric, values: Sequence[float], clusters: Sequence[Hashable] | None, alpha: float) -> Estimate:
+def estimate_values(
+    values: Sequence[float], clusters: Sequence[Hashable] | None, alpha: float, *, binary: bool
+) -> Estimate:
+    """A mean over items: clustered t, Wilson where all values are 0 and 1, else Student's t."""
     if clusters is not None:
         return estimate_clustered_mean(values, clusters, alpha)
-    if metric.binary:
+    if binary and _are_binary(values):
         return estimate_rate(round(sum(values)), len(values), alpha)
     return estimate_mean(values, alpha)
 
 
-def _test_difference(
-    metric: Metric, first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable] | None, alpha: float
-) -> tuple[Estimate, PairedTest]:
+def estimate_paired(
+    first: Sequence[float],
+    second: Sequence[float],
+    clusters: Sequence[Hashable] | None,
+    alpha: float,
+    *,
+    binary: bool,
+) -> Estimate:
+    """The mean difference of paired values: clustered t, Newcombe where all are 0 and 1, else Student's t."""
     differences = [after - before for before, after in zip(first, second, strict=True)]
     if clusters is not None:
-        return estimate_clustered_mean(differences, clusters, alpha), check_clustered_t(differences, clusters)
-    if not metric.binary:
-        return estimate_mean(differences, alpha), check_paired_t(differences)
+        return estimate_clustered_mean(differences, clusters, alpha)
+    if not (binary and _are_binary([*first, *second])):
+        return estimate_mean(differences, alpha)
     table = Counter(zip(first, second, strict=True))
-    only_first, only_second = table[1.0, 0.0], table[0.0, 1.0]
-    difference = estimate_rate_difference(table[1.0, 1.0], only_first, only_second, table[0.0, 0.0], alpha)
+    return estimate_rate_difference(table[1.0, 1.0], table[1.0, 0.0], table[0.0, 1.0], table[0.0, 0.0], alpha)
+
+
+def _test_paired(
+    first: Sequence[float], second: Sequence[float], clusters: Sequence[Hashable] | None, *, binary: bool
+) -> PairedTest:
+    differences = [after - before for before, after in zip(first, second, strict=True)]
+    if clusters is not None:
+        return check_clustered_t(differences, clusters)
+    if not (binary and _are_binary([*first, *second])):
+        return check_paired_t(differences)
     if not differences:
-        return difference, PairedTest(p_value=None, n=0, method="exact McNemar", why_not="no item has a value")
-    return difference, check_mcnemar(only_first, only_second)
+        return PairedTest(p_value=None, n=0, method="exact McNemar", why_not="no item has a value")
+    table = Counter(zip(first, second, strict=True))
+    return check_mcnemar(table[1.0, 0.0], table[0.0, 1.0])
+
+
+def _are_binary(values: Sequence[float]) -> bool:
+    """Several samples of one item may have a mean that is neither 0 nor 1."""
+    return all(value in (0.0, 1.0) for value in values)
 
 
 def _count_flips(metric: Metric, first: Sequence[float], second: Sequence[float]) -> tuple[int, int]:

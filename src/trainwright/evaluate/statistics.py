@@ -87,7 +87,8 @@ def estimate_statistic(
     """Any statistic of items with its percentile bootstrap interval (Efron 1979, Ann. Stat. 7:1), by seed.
 
     `statistic` takes the positions [≤ n] of the items of one resample. With `clusters`, whole clusters are drawn. A
-    statistic that is not finite on some resample leaves the interval undefined.
+    statistic that is not finite on some resample leaves the interval undefined; so does one that is the same on all of
+    them: that nothing was seen to vary (every item right, say) does not mean that nothing can.
     """
     method = "bootstrap"
     if n == 0:
@@ -110,6 +111,9 @@ def estimate_statistic(
     )
     if not np.isfinite(drawn).all():
         return _without_interval(value, n, method, "it is not finite on every resample", num_clusters)
+    if np.ptp(drawn) == 0:
+        why = "every resample gives the same figure, so the bootstrap knows no interval"
+        return _without_interval(value, n, method, why, num_clusters)
     low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
     return Estimate(value=value, low=float(low), high=float(high), n=n, method=method, num_clusters=num_clusters)
 

@@ -108,7 +108,7 @@ def _render_public(private_pem: bytes, kind: str) -> str:
         public = load_pem_private_key(private_pem, None).public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _unreadable(f"The private {kind} key", f"{error}") from error
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+    pem: str = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
     _open_public(pem, kind, None, f"The private {kind} key")
     return pem
 

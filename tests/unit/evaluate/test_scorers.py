@@ -65,6 +65,7 @@ def test_mathematics_without_its_package_is_unavailable_with_the_command_that_pr
     assert "trainwright[math]" in judged.why
 
 
+@pytest.mark.extra
 def test_mathematics_is_left_to_its_package():
     pytest.importorskip("math_verify", reason="the optional package math-verify is not installed")
     assert score("math", "Answer: \\frac{1}{2}", "2^{-1}") == 1

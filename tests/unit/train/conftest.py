@@ -250,6 +250,10 @@ class World:
         return HeldOut(loss, float(np.exp(loss)), loss / 2, float(scores.correct_BT.mean()))
 
 
+PLAIN = ("reference", "torch")
+"""What `make test` installs; the others are for `make test-all`."""
+
+
 def assert_same_state(state, other):
     assert state.num_updates == other.num_updates
     for mine, theirs in ((state.weights, other.weights), (state.optimizer, other.optimizer)):
@@ -258,7 +262,9 @@ def assert_same_state(state, other):
             np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-@pytest.fixture(params=sorted(CATALOGUE))
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name in PLAIN else pytest.mark.extra) for name in sorted(CATALOGUE)]
+)
 def framework(request):
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")
