@@ -21,7 +21,7 @@ from trainwright.core.records import (
     Report,
     Run,
 )
-from trainwright.evaluate.comparison import estimate_table
+from trainwright.evaluate.evidence import measure_all
 from trainwright.evaluate.table import parse_table
 from trainwright.pipeline.keys import list_trusted, trust
 from trainwright.pipeline.recall import typed
@@ -192,7 +192,7 @@ def read_report(checkpoint: Checkpoint, workspace: Workspace) -> Report | None:
 def read_evaluations(checkpoint: Checkpoint, workspace: Workspace) -> list[Evaluated]:
     """Every evaluation of a checkpoint, the first made first. Raises ObjectMissing, ObjectDamaged."""
     records = list_children(checkpoint.id, Evaluation, workspace.ledger)
-    return [Evaluated(record, estimate_table(parse_table(workspace.objects.get(record.table)))) for record in records]
+    return [Evaluated(record, measure_all(parse_table(workspace.objects.get(record.table)))) for record in records]
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -203,12 +203,29 @@ def _describe_evaluations(evaluations: Sequence[tuple[Evaluation, Mapping[str, E
     if not evaluations:
         return Section("Evaluation", sentences=(f"{NOT_MEASURED.capitalize()}: no evalset was put to it.",))
     rows = tuple(
-        (f"{record.evalset} ({record.id[:NUM_ID_DIGITS]})", _label(metric), *_describe_estimate(estimate))
+        (_name_evaluation(record), _label(metric), *_describe_estimate(estimate))
         for record, estimates in evaluations
         for metric, estimate in estimates.items()
+        if estimate.value is not None
     )
     headings = ("evalset", "metric", "value", "95 % interval", "items", "method")
-    return Section("Evaluation", tables=(Table(headings, rows),))
+    tables = (Table(headings, rows),) if rows else ()
+    return Section("Evaluation", tables=tables, points=tuple(_iter_undefined(evaluations)))
+
+
+def _name_evaluation(record: Evaluation) -> str:
+    return f"{record.evalset} ({record.id[:NUM_ID_DIGITS]})"
+
+
+def _iter_undefined(evaluations: Sequence[tuple[Evaluation, Mapping[str, Estimate]]]) -> Iterator[str]:
+    """A line for each reason why metrics have no value."""
+    for record, estimates in evaluations:
+        names: dict[str, list[str]] = {}
+        for metric, estimate in estimates.items():
+            if estimate.value is None:
+                names.setdefault(estimate.why_not, []).append(_label(metric))
+        for why, metrics in names.items():
+            yield f"{_name_evaluation(record)}: undefined are {', '.join(metrics)}: {why}"
 
 
 def _describe_estimate(estimate: Estimate) -> tuple[str, str, str, str]:

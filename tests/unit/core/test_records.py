@@ -12,6 +12,7 @@ from trainwright.core.errors import InternalError, TrainwrightTooOld
 from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.records import (
     RECORD_TYPES,
+    Attestation,
     Budgets,
     Change,
     Check,
@@ -213,10 +214,18 @@ DECISION = Decision(
     who="someone",
 )  # fmt: skip
 RELEASE = Release(name="sums", stage="staging", checkpoint=A, weights=B, decision=C, previous=None)
+ATTESTATION = Attestation(
+    release=A,
+    signer=B,
+    envelope=C,
+    model_signature="d" * 64,
+    bill_of_materials="e" * 64,
+    at="2025-01-31T12:00:00.000+00:00",
+)
 
 RECORDS = [
     *(DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION),
-    *(IMPORTED, POLICY, DECISION, RELEASE),
+    *(IMPORTED, POLICY, DECISION, RELEASE, ATTESTATION),
 ]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
@@ -235,6 +244,7 @@ GOLDEN = {
     "policy": "252ab61a4134c97a7df306da54fde13b8f36011e02651fd109400f71ca34027d",
     "decision": "96597a02b4eb56c2c2d9bd22e63f8026a6afebd05b024fe81e67fa6183e6262c",
     "release": "b0744fee263df0f224b257937b0c1b22cb5ece37852dc0fc4106e2cde6d51007",
+    "attestation": "b63c6542630d052f96c8075a362af15102c4251058776eff53b25fd721860583",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 
@@ -420,6 +430,7 @@ def test_every_record_names_its_parents():
     assert REPORT.parents() == {"checkpoint": A, "token_set": B}
     assert OUTCOME.parents() == {"run": A, "checkpoint": B, "report": C}
     assert EVALUATION.parents() == {"checkpoint": A}
+    assert ATTESTATION.parents() == {"release": A}
 
 
 def test_parents_that_are_not_there_are_left_out():
