@@ -206,7 +206,7 @@ class _Gathering:
                     {"what": f"{RUN}/{name}", "digest": "", "why": "It was not there when it was signed."}
                 )
         if EVENTS_FILE in byproducts:
-            self.contents[f"{RUN}/{EVENTS_FILE}.sha256"] = f"{byproducts[EVENTS_FILE]}  {EVENTS_FILE}\n".encode()
+            self.contents[f"{RUN}/{EVENTS_FILE}.sha256"] = _render_events_digest(byproducts[EVENTS_FILE])
 
     def add_evaluation(self, record: Evaluation) -> None:
         place = f"{EVALUATIONS}/{record.id[:12]}"
@@ -244,6 +244,10 @@ class _Gathering:
         page = _build_readme(release, attestation, sorted(self.contents), self.missing)
         self.contents[README_FILE] = render_html(page).encode()
         return self.contents
+
+
+def _render_events_digest(digest: str) -> bytes:
+    return f"{digest}  {EVENTS_FILE}\n".encode()
 
 
 def _name_objects(record: Evaluation) -> dict[str, str]:
@@ -440,7 +444,7 @@ def _check_byproducts(subject: Subject, reader: _Reader, folder: Path) -> Iterat
             yield TrustCheck(name=f"{RUN}/{name}", passed=here, why=why)
     if EVENTS_FILE in byproducts:
         path = folder / RUN / f"{EVENTS_FILE}.sha256"
-        same = path.is_file() and path.read_text(encoding="utf-8").split() == [byproducts[EVENTS_FILE], EVENTS_FILE]
+        same = path.is_file() and path.read_bytes() == _render_events_digest(byproducts[EVENTS_FILE])
         yield TrustCheck(
             name=f"{RUN}/{path.name}", passed=same, why="as it was signed" if same else "it is not the signed digest"
         )

@@ -90,7 +90,7 @@ def require_attested(checks: Sequence[TrustCheck], what: str) -> None:
     failed = [check for check in checks if check.passed is False]
     if failed:
         raise AttestationFailed(
-            f"{what} is not what was signed: {', '.join(check.name for check in failed)}.",
+            f"{what} is not what was signed: {', '.join(dict.fromkeys(check.name for check in failed))}.",
             why="; ".join(f"{check.name}: {check.why}" for check in failed),
             next_step="Do not use it. Restore what is named from a copy, or promote a checkpoint that is whole.",
         )

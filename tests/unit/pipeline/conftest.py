@@ -1,6 +1,7 @@
 """A small plan's parts, and a whole release, for the pipeline's tests."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,41 +43,45 @@ from trainwright.core.records import (
 )
 from trainwright.core.state import Position, TrainingState
 from trainwright.evaluate.table import count_statuses, render_table
+from trainwright.pipeline.attest import attest, find_attestation, find_release
 from trainwright.release.signing import create_keys
 from trainwright.store.checkpoints import checkpoint_path, write_checkpoint
 from trainwright.store.run_folder import create_run_folder
 from trainwright.store.workspace import Workspace, open_workspace
 
+SHAPE = ModelShape(
+    vocab_size=300, hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, intermediate_size=24
+)
+TRAINING = TrainingPlan(
+    num_steps=10,
+    steps_per_epoch=5,
+    batch_size=4,
+    accumulation=1,
+    max_seq_length=32,
+    optimizer=Optimizer(
+        name="adamw", learning_rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.1, clip_norm=1.0
+    ),
+    schedule=Schedule(name="constant", num_warmup_steps=2, num_decay_steps=6, floor=0.0),
+    label_smoothing=0.0,
+    dropout=0.0,
+    init_scale=0.02,
+    validate_every=5,
+    checkpoint_every=5,
+    keep_last=3,
+    early_stopping=EarlyStopping(metric="val_loss", patience=0, min_delta=0.0),
+    sample_prompts=("The",),
+    sample_tokens=1,
+)
+
 
 @pytest.fixture
 def model_shape():
-    return ModelShape(
-        vocab_size=300, hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, intermediate_size=24
-    )
+    return SHAPE
 
 
 @pytest.fixture
 def training_plan():
-    return TrainingPlan(
-        num_steps=10,
-        steps_per_epoch=5,
-        batch_size=4,
-        accumulation=1,
-        max_seq_length=32,
-        optimizer=Optimizer(
-            name="adamw", learning_rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.1, clip_norm=1.0
-        ),
-        schedule=Schedule(name="constant", num_warmup_steps=2, num_decay_steps=6, floor=0.0),
-        label_smoothing=0.0,
-        dropout=0.0,
-        init_scale=0.02,
-        validate_every=5,
-        checkpoint_every=5,
-        keep_last=3,
-        early_stopping=EarlyStopping(metric="val_loss", patience=0, min_delta=0.0),
-        sample_prompts=("The",),
-        sample_tokens=1,
-    )
+    return TRAINING
 
 
 # ── a release, as promotion leaves it ─────────────────────────────────────────────────────────────────────────────────
@@ -110,7 +115,7 @@ class Released:
         return self.workspace.root / "objects" / digest[:2] / digest[2:]
 
 
-def put_history(workspace: Workspace, shape: ModelShape, training: TrainingPlan) -> tuple[Plan, Tokenizer, TokenSet]:
+def put_history(workspace: Workspace) -> tuple[Plan, Tokenizer, TokenSet]:
     objects = workspace.objects
     documents = objects.put(b'{"text": "hello"}\n')
     content = SplitContent(documents=documents, num_documents=1, num_characters=5, num_bytes=5)
@@ -140,8 +145,8 @@ def put_history(workspace: Workspace, shape: ModelShape, training: TrainingPlan)
     plan = Plan(
         token_set=token_set.id,
         seed=1337,
-        model=shape,
-        training=training,
+        model=SHAPE,
+        training=TRAINING,
         compute=Compute(framework="reference", device="cpu", dtype="float32", compile=False, num_threads=1),
         budgets=Budgets(latency_p95_ms=None, inference_rss_bytes=None, model_file_bytes=None, training_peak_bytes=None),
     )
@@ -174,7 +179,7 @@ def put_evaluation(workspace: Workspace, checkpoint: Checkpoint) -> Evaluation:
     rows = [
         ItemScore(
             item_id=f"i{number}", cluster_id=None, slices={"category": "sums"}, metric="answer_correct", score=score,
-            output="5", answer="5", target="5", status="scored", finish="end",
+            output=str(number), answer=str(number), target=str(number), status="scored", finish="end",
         )
         for number, score in enumerate(SCORES)
     ]  # fmt: skip
@@ -226,33 +231,22 @@ def put_release(workspace: Workspace, checkpoint: Checkpoint, evaluation: Evalua
     return release, decision
 
 
-@pytest.fixture
-def released(tmp_path, model_shape, training_plan):
-    with open_workspace(tmp_path / "workspace") as workspace:
-        plan, tokenizer, token_set = put_history(workspace, model_shape, training_plan)
-        run, checkpoint = put_run(workspace, plan, tokenizer)
-        report = Report(
-            checkpoint=checkpoint.id,
-            token_set=token_set.id,
-            split="validation",
-            metrics={"bits_per_byte": Measure(value=1.5, unit="bits/byte")},
-            checks=(
-                Check(name="model file", measured=Measure(value=20.0, unit="MB"), limit=10.0, passed=False),
-                Check(
-                    name="latency",
-                    measured=Measure(value=None, why_not="it was not asked for"),
-                    limit=None,
-                    passed=None,
-                ),
+def put_report(workspace: Workspace, run: Run, checkpoint: Checkpoint, token_set: TokenSet) -> None:
+    report = Report(
+        checkpoint=checkpoint.id,
+        token_set=token_set.id,
+        split="validation",
+        metrics={"bits_per_byte": Measure(value=1.5, unit="bits/byte")},
+        checks=(
+            Check(name="model file", measured=Measure(value=20.0, unit="MB"), limit=10.0, passed=False),
+            Check(
+                name="latency", measured=Measure(value=None, why_not="it was not asked for"), limit=None, passed=None
             ),
-            samples=(),
-        )
-        outcome = Outcome(run=run.id, status="completed", checkpoint=checkpoint.id, report=report.id)
-        for record in (report, outcome):
-            workspace.ledger.put(record)
-        evaluation = put_evaluation(workspace, checkpoint)
-        release, decision = put_release(workspace, checkpoint, evaluation)
-        yield Released(workspace, release, decision, checkpoint, evaluation, run)
+        ),
+        samples=(),
+    )
+    workspace.ledger.put(report)
+    workspace.ledger.put(Outcome(run=run.id, status="completed", checkpoint=checkpoint.id, report=report.id))
 
 
 @pytest.fixture(scope="session")
@@ -263,3 +257,49 @@ def keys():
 @pytest.fixture(scope="session")
 def other_keys():
     return create_keys("somebody else")
+
+
+@pytest.fixture(scope="session")
+def unsigned_folder(tmp_path_factory):
+    """A workspace with a release. Not to be changed."""
+    root = tmp_path_factory.mktemp("unsigned") / "workspace"
+    with open_workspace(root) as workspace:
+        plan, tokenizer, token_set = put_history(workspace)
+        run, checkpoint = put_run(workspace, plan, tokenizer)
+        put_report(workspace, run, checkpoint, token_set)
+        put_release(workspace, checkpoint, put_evaluation(workspace, checkpoint))
+    return root
+
+
+@pytest.fixture(scope="session")
+def signed_folder(unsigned_folder, tmp_path_factory, keys):
+    """The same workspace after the release was signed. Not to be changed."""
+    root = tmp_path_factory.mktemp("signed") / "workspace"
+    shutil.copytree(unsigned_folder, root)
+    with open_workspace(root) as workspace:
+        attest(find_release("ours@staging", workspace), workspace, keys)
+    return root
+
+
+def open_released(workspace: Workspace) -> Released:
+    release = find_release("ours@staging", workspace)
+    decision, checkpoint = (workspace.ledger.get(each) for each in (release.decision, release.checkpoint))
+    evaluation = workspace.ledger.get(decision.evaluations[0])
+    return Released(workspace, release, decision, checkpoint, evaluation, workspace.ledger.get(checkpoint.run))
+
+
+@pytest.fixture
+def released(unsigned_folder, tmp_path):
+    """A release that nobody signed yet, to be changed as one likes."""
+    shutil.copytree(unsigned_folder, tmp_path / "workspace")
+    with open_workspace(tmp_path / "workspace") as workspace:
+        yield open_released(workspace)
+
+
+@pytest.fixture
+def signed(signed_folder, tmp_path):
+    """(a signed release, its attestation), to be changed as one likes."""
+    shutil.copytree(signed_folder, tmp_path / "workspace")
+    with open_workspace(tmp_path / "workspace") as workspace:
+        found = open_released(workspace)
+        yield found, find_attestation(found.release, workspace)

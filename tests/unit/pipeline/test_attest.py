@@ -16,12 +16,6 @@ from trainwright.release.signing import open_statement, sign_statement
 from trainwright.release.verification import require_attested
 
 
-@pytest.fixture
-def signed(released, keys):
-    """(the release's workspace and all, its attestation)"""
-    return released, attest(released.release, released.workspace, keys)
-
-
 def outcomes(released) -> dict[str, bool | None]:
     return {check.name: check.passed for check in verify_release(released.release, released.workspace).checks}
 
