@@ -18,6 +18,10 @@ pytestmark = [
 ]
 
 
+UNTIMED = "budgets.latency_p95_ms=null"
+"""How long an answer takes depends on what else this machine does; a test of its own holds it against a budget."""
+
+
 def trainwright(workspace, *arguments):
     finished = subprocess.run(
         [sys.executable, "-m", "trainwright", *arguments, "--workspace", str(workspace), "--json"],
@@ -35,7 +39,18 @@ def shakespeare(tmp_path_factory):
     workspace = tmp_path_factory.mktemp("file") / "workspace"
     corpus = Path(str(DATA)) / "tinyshakespeare" / "input.txt"
     output = workspace.parent / "out"
-    arguments = ["run", "--corpus", str(corpus), "--preset", "quick", "--steps", "60", "--output-dir", str(output)]
+    arguments = [
+        "run",
+        "--corpus",
+        str(corpus),
+        "--preset",
+        "quick",
+        "--steps",
+        "60",
+        "--output-dir",
+        str(output),
+        UNTIMED,
+    ]
     return trainwright(workspace, *arguments), workspace, output
 
 
@@ -65,7 +80,7 @@ def test_plays_become_a_model_with_every_artefact(shakespeare):
 
 def test_the_same_text_from_a_url_gives_the_same_weights(shakespeare, web_server, tmp_path):
     document, _, _ = shakespeare
-    arguments = ["run", "--corpus", f"{web_server}/input.txt", "--preset", "quick", "--steps", "60"]
+    arguments = ["run", "--corpus", f"{web_server}/input.txt", "--preset", "quick", "--steps", "60", UNTIMED]
     # The way of computing is chosen by measuring; pin the one that was chosen before.
     compute = trainwright(shakespeare[1], "runs", "show", document["run_id"])["plan"]["compute"]
     pinned = [f"compute.dtype={compute['dtype']}", f"compute.compile={str(compute['compile']).lower()}"]

@@ -1,13 +1,20 @@
 """`trainwright data`: dataset versions of traces."""
 
-import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from trainwright.cli.options import Json, Overwrite, WorkspacePath, make_table_console, print_json, workspace_root
+from trainwright.cli.options import (
+    Json,
+    Overwrite,
+    WorkspacePath,
+    make_table_console,
+    print_json,
+    who_asks,
+    workspace_root,
+)
 
 if TYPE_CHECKING:
     from trainwright.pipeline.datasets import Built
@@ -240,7 +247,7 @@ def forget(
     from trainwright.store.workspace import open_workspace
 
     with open_workspace(workspace_root(workspace)) as opened:
-        document = forget_trace(trace, opened, who=_who(), why=why).as_document()
+        document = forget_trace(trace, opened, who=who_asks(), why=why).as_document()
     if as_json:
         print_json(document)
         return
@@ -254,13 +261,6 @@ def forget(
     if document["retrain"]:
         lines.append(f"then train again on the new version: {', '.join(document['retrain'])}")
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no such account, as in some containers
-        return "unknown"
 
 
 def _report_built(built: "Built", workspace: "Workspace", *, as_json: bool) -> None:

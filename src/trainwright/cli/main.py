@@ -31,7 +31,7 @@ VERBS = {
     "generate": "Let a trained model write.",
     "evaluate": "Ask a model the items of an evalset, and score its answers.",
     "compare": "Hold two evaluations against each other, item by item.",
-    "release": "Sign releases, check what was signed, write the evidence.",
+    "release": "Ask the gates, promote, sign, verify, roll back, and see what stood where.",
     "models": "List models by name; show one, write its card.",
     "keys": "Make and show the keys that releases are signed with; trust others'.",
     "lineage": "Show what a record came from and what came of it.",

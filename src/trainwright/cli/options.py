@@ -1,5 +1,6 @@
 """Options that several verbs share, and how every verb answers."""
 
+import getpass
 import json
 import os
 import sys
@@ -46,6 +47,14 @@ def may_overwrite(output_dir: Path | None, overwrite: bool, yes: bool) -> bool:
     if not is_taken or not sys.stdin.isatty():
         return False
     return typer.confirm(f"{output_dir} is there already. Replace it?", err=True)
+
+
+def who_asks() -> str:
+    """The account that a command runs under, for what is put on record about who did it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such account, as in some containers
+        return "unknown"
 
 
 def require_suffix(path: Path | None, *suffixes: str) -> None:

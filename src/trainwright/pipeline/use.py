@@ -7,7 +7,7 @@ from pathlib import Path
 from trainwright.backends.catalogue import open_backend
 from trainwright.core.errors import UnknownRef
 from trainwright.core.manifest import Manifest
-from trainwright.core.records import Checkpoint, Run, Start
+from trainwright.core.records import Checkpoint, Release, Run, Start
 from trainwright.core.seeds import derive_seed
 from trainwright.evaluate.generation import Decoding
 from trainwright.pipeline.asking import open_asking
@@ -34,7 +34,8 @@ class TrainedModel:
 
 
 def find_model(ref: str, workspace: Workspace) -> TrainedModel:
-    """The model that `ref` names: `name@latest`, a run (its best checkpoint), RUN@STEP, or a checkpoint's id.
+    """The model that `ref` names: `name@latest`, a release (`name@production`), a run (its best checkpoint), RUN@STEP, or
+    a checkpoint's id.
 
     Raises UnknownRef or AmbiguousRef; CheckpointDamaged where its bytes are not what they were.
     """
@@ -43,6 +44,8 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
         run = _as_run(workspace.ledger.get(workspace.ledger.resolve(run_ref)), ref)
         return _at_step(run, int(step_text), workspace)
     record = workspace.ledger.get(workspace.ledger.resolve(ref))
+    if isinstance(record, Release):
+        record = workspace.ledger.get(record.checkpoint)
     if isinstance(record, Checkpoint):
         return _at_step(_as_run(workspace.ledger.get(record.run), ref), record.step, workspace)
     run = _as_run(record, ref)
@@ -52,6 +55,11 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
         return _at_step(run, checkpoint.step, workspace)
     _, content = read_best(workspace.find_run_folder(run.id), None)
     return _at_step(run, content.position.step, workspace)
+
+
+def find_checkpoint(ref: str, workspace: Workspace) -> Checkpoint:
+    """The record of the checkpoint that `ref` names, its files verified. Raises as `find_model` does."""
+    return read_checkpoint(find_model(ref, workspace).path).record
 
 
 def find_origin_of(manifest: Manifest, workspace: Workspace) -> Origin | None:
