@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def attest(
     release: ReleaseRef, keys: KeysFolder = None, workspace: WorkspacePath = None, as_json: Json = False
 ) -> None:
-    """Sign a release: provenance, model signature, bill of materials. Promoting does it too."""
+    """Sign a release: provenance, model signature, bill of materials."""
     from trainwright.pipeline.attest import attest as attest_release
     from trainwright.pipeline.attest import find_release
     from trainwright.pipeline.keys import locate_keys, open_or_make_keys

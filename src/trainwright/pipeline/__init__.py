@@ -11,6 +11,8 @@
     asking.py     how a model is asked: as a text, or in the template it was taught with
     evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
     compare.py    two Evaluations → the delta report
+    attest.py     Release → Attestation, and whether it still holds (keys.py: who signs, and who is believed)
+    evidence.py   Release → one folder or zip file that proves it alone; models.py: models by name, and their cards
     inspect.py    what is already there: runs, lineage
     compare_runs.py  what is already there: several runs side by side
     track.py      runs in other people's dashboards
