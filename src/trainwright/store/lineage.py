@@ -19,6 +19,7 @@ from trainwright.core.errors import (
     UnknownRef,
 )
 from trainwright.core.records import (
+    Attestation,
     Checkpoint,
     DatasetVersion,
     Decision,
@@ -274,6 +275,8 @@ def label_record(record: Record) -> str:
         case Drift():
             changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
             return f"from step {record.step:,}: {changed}"
+        case Attestation():
+            return f"signed by {record.signer[:NUM_ID_DIGITS]}, {record.at[:10]}"
         case _:
             return ""
 
@@ -336,6 +339,9 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield "predictions", record.predictions
             if record.suite is not None:
                 yield "suite", record.suite
+        case Attestation():
+            yield from (("signer's keys", record.signer), ("envelope", record.envelope))
+            yield from (("model signature", record.model_signature), ("bill of materials", record.bill_of_materials))
         case _:
             return
 
