@@ -1,4 +1,4 @@
-"""What tests of several floors share: a model behind an endpoint, as a real HTTP server on loopback."""
+"""What holds for all tests, and what tests of several floors share: a model behind an endpoint, as a real HTTP server."""
 
 import json
 import threading
@@ -8,6 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# No test is timed: under load, an example that works may take any time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @dataclass

@@ -15,7 +15,7 @@ from trainwright.core.hashing import digest_json
 # What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
 OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
 OPAQUE |= {"figures", "columns", "packages", "precision", "recall"}
-OPAQUE |= {"curves", "groups", "verdict", "num_records"}
+OPAQUE |= {"num_by_slice", "curves", "groups", "verdict", "num_records"}
 OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
 OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
 
@@ -190,6 +190,8 @@ JSON_COMMANDS = {
     "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
     "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],
+    "`suites list`": ["suites", "list"],
+    "`suites show`": ["suites", "show", "safety"],
     "`scorers fit`, `scorers show`": ["scorers", "show", "rude"],
     "`scorers list`": ["scorers", "list"],
     "`scorers calibrate`": [],  # needs a judge: tests/unit/pipeline/test_judging.py
@@ -218,6 +220,14 @@ JSON_COMMANDS = {
     "`store check`": ["store", "check"],
     "`store reindex`": ["store", "reindex"],
     "`export`": ["export", "manual@latest", "exported"],
+    "`release attest`": ["release", "attest", "manual@staging"],
+    "`release verify`": ["release", "verify", "manual@staging"],
+    "`release evidence`": ["release", "evidence", "manual@staging", "--output=evidence.zip"],
+    "`keys list`": ["keys", "list"],
+    "`keys show`, `keys create`, `keys trust`, `keys export`": ["keys", "trust", "release-team.json"],
+    "`models list`": ["models", "list"],
+    "`models show`": ["models", "show", "manual"],
+    "`models card`": ["models", "card", "manual@staging"],
     "`doctor`": ["doctor"],
     "`traces import`": ["traces", "import", "sums.jsonl", "--on-error=skip"],
     "`traces list`, `traces search`": ["traces", "list", "--limit=3"],
@@ -267,6 +277,7 @@ def print_json(guide_folder, monkeypatch, capsys):
         is_run = arguments[0] in ("run", "plan")
         monkeypatch.chdir(guide_folder)
         monkeypatch.setenv("TRAINWRIGHT_WORKSPACE", "")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(guide_folder / ".config"))
         monkeypatch.setattr(
             sys, "argv", ["trainwright", *arguments, "--json", *(TINY_AS_TYPED(guide_folder) if is_run else ())]
         )

@@ -22,7 +22,7 @@ def list_suites(as_json: Json = False) -> None:
 
     suites = [open_suite(name) for name in list_builtin_suites()]
     if as_json:
-        print_json({"items": [_describe(suite) for suite in suites]})
+        print_json({"items": [_describe(suite) for suite in suites], "next": None})
         return
     from rich.table import Table
 

@@ -145,14 +145,10 @@ def measure_parse_rate(metric: str, rows: Rows, alpha: float = ALPHA) -> Estimat
 def find_objection(metric: str, evaluation: Evaluation, rows: Rows) -> str | None:
     """Why no gate may rest on a metric of this table, whatever its figure; None where one may.
 
-    A judge that nobody held against people, or whose verdicts often cannot be read; a scorer that was not there for all items.
-    Raises ValueError for an unknown metric.
+    A judge that nobody held against people, or whose verdicts often cannot be read. Raises ValueError for an unknown metric.
     """
     found = find_metric(metric)
     needs = (found.name,) if isinstance(found, Metric) else found.needs
-    missing = next((row.why for row in rows if row.metric in needs and row.status == "unavailable"), None)
-    if missing is not None:
-        return f"{metric} is unavailable: {missing}"
     for name in needs:
         if name in JUDGED:
             if evaluation.judge is None:

@@ -88,6 +88,7 @@ METRICS: dict[str, Metric] = {
         # What a table's perplexity, bits per byte and bias are made of.
         _part("text_nats", "nats", "negative log-probability of the text, all its tokens together"),
         _part("text_tokens", "tokens", "tokens of the text that were scored"),
+        _part("text_correct", "tokens", "tokens of the text that were the likeliest ones"),
         _part("text_bytes", "bytes", "UTF-8 bytes of the text that were scored"),
         _part("prefers_stereotype", "share of pairs", "the sentence that says the stereotype is the likelier one", binary=True),
         _part("positive_probability", "probability", "what the positive class was given; the target is 1 or 0"),

@@ -140,15 +140,14 @@ def _divide(top: float, bottom: float) -> float:
 
 
 # ── likelihood ────────────────────────────────────────────────────────────────────────────────────────────────────────
-def _tabulate_text(per: str, finish: Callable[[float], float]) -> Callable[[Items], Sums]:
-    """Σ nats / Σ `per` over the items that have both."""
+def _tabulate_text(top: str, bottom: str, finish: Callable[[float], float]) -> Callable[[Items], Sums]:
+    """Σ `top` / Σ `bottom` over the items that have both."""
 
     def tabulate(items: Items) -> Sums:
         terms = []
         for rows in items:
             found = {row.metric: row.score for row in rows if row.score is not None}
-            both = found.keys() >= {"text_nats", per}
-            terms.append([found["text_nats"], found[per]] if both else [0.0, 0.0])
+            terms.append([found[top], found[bottom]] if found.keys() >= {top, bottom} else [0.0, 0.0])
         return Sums(np.array(terms, np.float64).reshape(-1, 2), lambda sums: finish(_divide(sums[0], sums[1])))
 
     return tabulate
@@ -436,13 +435,17 @@ FAMILIES: dict[str, Callable[[str], TableMetric]] = {
 
 for _metric in (
     _of_sums(
-        "perplexity", "per token", "lower", None, ("text_nats", "text_tokens"), _tabulate_text("text_tokens", _exp),
-        "exp of nats over tokens, all texts together",
+        "perplexity", "per token", "lower", None, ("text_nats", "text_tokens"),
+        _tabulate_text("text_nats", "text_tokens", _exp), "exp of nats over tokens, all texts together",
     ),
     _of_sums(
         "bits_per_byte", "bits/byte", "lower", None, ("text_nats", "text_bytes"),
-        _tabulate_text("text_bytes", lambda nats: nats / math.log(2)),
+        _tabulate_text("text_nats", "text_bytes", lambda nats: nats / math.log(2)),
         "bits over UTF-8 bytes, all texts together; comparable across tokenizers",
+    ),
+    _of_sums(
+        "next_token_accuracy", "share of tokens", "higher", (0, 1), ("text_correct", "text_tokens"),
+        _tabulate_text("text_correct", "text_tokens", lambda share: share), "the next token is the likeliest one",
     ),
     *(
         _of_sums(
