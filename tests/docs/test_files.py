@@ -190,7 +190,8 @@ JSON_COMMANDS = {
     "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
     "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],
-    "`scorers fit`, `scorers show`": ["scorers", "show", "rude"],
+    "`scorers show`": ["scorers", "show", "rude"],
+    "`scorers fit`": ["scorers", "fit", "rude", "rude.csv"],
     "`scorers list`": ["scorers", "list"],
     "`scorers calibrate`": [],  # needs a judge: tests/unit/pipeline/test_judging.py
     "`harness run`": [],  # needs lm-eval: tests/interop
