@@ -91,6 +91,7 @@ class Reader:
         )
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWRIGHT")}
         self.environment = kept | {"PATH": f"{programs}{os.pathsep}{kept['PATH']}", "COLUMNS": "120"}
+        self.environment["XDG_CONFIG_HOME"] = str(folder / ".config")
 
     def type(self, command: Command, length: str) -> None:
         """Run the command; its exit code and the output that the page shows must be what really comes."""

@@ -219,6 +219,14 @@ JSON_COMMANDS = {
     "`store check`": ["store", "check"],
     "`store reindex`": ["store", "reindex"],
     "`export`": ["export", "manual@latest", "exported"],
+    "`release attest`": ["release", "attest", "manual@staging"],
+    "`release verify`": ["release", "verify", "manual@staging"],
+    "`release evidence`": ["release", "evidence", "manual@staging", "--output=evidence.zip"],
+    "`keys list`": ["keys", "list"],
+    "`keys show`, `keys create`, `keys trust`, `keys export`": ["keys", "trust", "release-team.json"],
+    "`models list`": ["models", "list"],
+    "`models show`": ["models", "show", "manual"],
+    "`models card`": ["models", "card", "manual@staging"],
     "`doctor`": ["doctor"],
     "`traces import`": ["traces", "import", "sums.jsonl", "--on-error=skip"],
     "`traces list`, `traces search`": ["traces", "list", "--limit=3"],
@@ -268,6 +276,7 @@ def print_json(guide_folder, monkeypatch, capsys):
         is_run = arguments[0] in ("run", "plan")
         monkeypatch.chdir(guide_folder)
         monkeypatch.setenv("TRAINWRIGHT_WORKSPACE", "")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(guide_folder / ".config"))
         monkeypatch.setattr(
             sys, "argv", ["trainwright", *arguments, "--json", *(TINY_AS_TYPED(guide_folder) if is_run else ())]
         )

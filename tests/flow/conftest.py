@@ -149,6 +149,7 @@ class CommandLine:
         """A clean environment. Torch is hidden unless asked for: the reference backend must do without."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWRIGHT_")}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{STARTUP}:{SOURCES}"}
+        environment["TRAINWRIGHT_KEYS"] = str(self.folder / "keys")
         if not torch:
             environment["FLOW_HIDE_TORCH"] = "1"
         if instant is not None:

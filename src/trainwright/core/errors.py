@@ -3,11 +3,14 @@
     TrainwrightError
     ├── UsageError ................... 64  what was asked cannot be meant
     │   ├── UnknownKey, InvalidValue, OutOfRange, ManifestNotFound, ManifestUnreadable
+    │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
+    │   ├── SignerUnknown
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
     │   ├── DeviceUnavailable, MemoryShort
+    │   ├── SigningKeyMissing, SigningKeyUnreadable, SigningKeyExposed
     │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
@@ -24,7 +27,9 @@
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
-    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
+    │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
+    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
+    │   └── EndpointRefused, EndpointUnreachable
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
@@ -102,6 +107,18 @@ class ManifestUnreadable(UsageError):
     name = "manifest-unreadable"
 
 
+class SuiteNotFound(UsageError):
+    """No suite comes along under that name, and there is no such file."""
+
+    name, http_status = "suite-not-found", 404
+
+
+class SuiteUnreadable(UsageError):
+    """The file of a suite is not YAML, or not a mapping."""
+
+    name = "suite-unreadable"
+
+
 class UnknownRef(UsageError):
     """No record, run or ref goes by that name."""
 
@@ -136,6 +153,12 @@ class ImmutableRecord(UsageError):
     """A name@version that exists with other content."""
 
     name, http_status = "immutable-record", 409
+
+
+class SignerUnknown(UsageError):
+    """No key of that id or name is trusted in this workspace."""
+
+    name, http_status = "signer-unknown", 404
 
 
 # ── 1: prerequisites ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -191,6 +214,24 @@ class LedgerUnavailable(PrerequisiteError):
     """The ledger's database is damaged, locked for too long, or not there."""
 
     name = "ledger-unavailable"
+
+
+class SigningKeyMissing(PrerequisiteError):
+    """There is no key to sign with, or a part of it is missing."""
+
+    name, http_status = "signing-key-missing", 404
+
+
+class SigningKeyUnreadable(PrerequisiteError):
+    """A key file is no key, is of another kind, or may not be read."""
+
+    name = "signing-key-unreadable"
+
+
+class SigningKeyExposed(PrerequisiteError):
+    """A private key can be read by others than its owner, so it proves nothing."""
+
+    name = "signing-key-exposed"
 
 
 class TrackerFailed(PrerequisiteError):
@@ -525,6 +566,42 @@ class PredictionsIncomplete(EvaluationError):
     """Recorded outputs are missing for items of the evalset, or are for items that it does not have."""
 
     name = "predictions-incomplete"
+
+
+class EndpointRefused(EvaluationError):
+    """A model's endpoint does not take what it is asked: the key, the model's name or the address is wrong."""
+
+    name, http_status = "endpoint-refused", 502
+
+
+class EndpointUnreachable(EvaluationError):
+    """A model's endpoint did not answer several items in a row, each after its retries; what it answered is kept."""
+
+    name, http_status = "endpoint-unreachable", 502
+
+
+class ReleaseUnsigned(EvaluationError):
+    """A release has no attestation: nobody signed it."""
+
+    name, http_status = "release-unsigned", 404
+
+
+class SignatureWrong(EvaluationError):
+    """A signature is not that of the key over these bytes, or cannot be read as one."""
+
+    name, http_status = "signature-wrong", 409
+
+
+class AttestationFailed(EvaluationError):
+    """A release, or its evidence, is not what was signed; every check that failed is named."""
+
+    name, http_status = "attestation-failed", 409
+
+
+class EvidenceUnreadable(EvaluationError):
+    """A folder or zip file is no evidence of a release."""
+
+    name = "evidence-unreadable"
 
 
 # ── 6: release ────────────────────────────────────────────────────────────────────────────────────────────────────────

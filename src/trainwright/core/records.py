@@ -4,6 +4,7 @@
     DatasetVersion ← DatasetVersion, Forgotten     Run ← Outcome, Drift, Verdict
                                                          Checkpoint ← Plan   (a run that goes on from another's)
     Policy, Checkpoint, Evaluation ← Decision ← Release ← Release (what it replaced)
+                                                Release ← Attestation
 
 A type is defined here once. It is the stored form, the CLI's JSON and the REST body. Nothing in a record names a place on
 one machine: bytes are named by digest, and the store knows where they lie.
@@ -550,19 +551,32 @@ class ItemScore(Frozen):
         return self
 
 
+class ItemSample(Frozen):
+    """Some of a set's items, drawn by a seed: `num_items` of `out_of`."""
+
+    num_items: int
+    out_of: int
+    seed: int
+
+
 class EvaluationSettings(Frozen):
     """How outputs were asked for. `template` is what stands around an item's prompt (`{prompt}` in its place).
 
-    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id.
+    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id. An `endpoint`
+    is given the seed itself. `window` is how many tokens of a text are measured at once, each from those before it therein.
     """
 
-    by: Literal["generation", "likelihood", "predictions"]
+    by: Literal["generation", "likelihood", "text", "predictions"]
     template: str
     max_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
+    window: int | None = added(None)
+    sample: ItemSample | None = added(None)
+    endpoint: str | None = added(None)
+    endpoint_model: str | None = added(None)
 
 
 class Evaluation(Record):
@@ -881,11 +895,29 @@ class Release(Record):
         return self
 
 
+class Attestation(Record):
+    """What proves a release: the objects that say what it was made of and that its bytes are those, and who signed them.
+
+    `signer` is the object with the signer's public keys, and its digest the signer's id. `envelope` (DSSE) holds the in-toto
+    statement, `model_signature` is that of the checkpoint's folder (OpenSSF), `bill_of_materials` is CycloneDX.
+    """
+
+    kind: Literal["attestation"] = "attestation"
+    parent_fields: ClassVar[tuple[str, ...]] = ("release",)
+    release: Digest
+    signer: Digest
+    envelope: Digest
+    model_signature: Digest
+    bill_of_materials: Digest
+    at: str
+
+
 RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
     for record_type in (
         *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict),
         *(Forgotten, Evaluation, ImportedModel, Policy, Decision, Release, TrainedScorer, JudgeCalibration),
+        Attestation,
     )
 }
 

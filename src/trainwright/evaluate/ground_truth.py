@@ -25,6 +25,8 @@ def score_output(item: EvalItem, output: Output) -> list[ItemScore]:
 
 
 def _judge_answer(item: EvalItem, output: Output, scorer: Scorer) -> Judgement:
+    if item.expected_answer is None:
+        return Judgement("unavailable", why="the item has no expected answer")
     if output.text is None:
         return Judgement("error", why=output.error or "there is no output")
     if output.refused:

@@ -12,6 +12,7 @@ from trainwright.core.errors import InternalError, TrainwrightTooOld
 from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.records import (
     RECORD_TYPES,
+    Attestation,
     Budgets,
     Change,
     Check,
@@ -225,10 +226,18 @@ CALIBRATION = JudgeCalibration(
     model="m", rubric=A, judge=B, labelled=C, num_rows=10, kappa=SHARE, parse_rate=SHARE
 )  # fmt: skip
 RELEASE = Release(name="sums", stage="staging", checkpoint=A, weights=B, decision=C, previous=None)
+ATTESTATION = Attestation(
+    release=A,
+    signer=B,
+    envelope=C,
+    model_signature="d" * 64,
+    bill_of_materials="e" * 64,
+    at="2025-01-31T12:00:00.000+00:00",
+)
 
 RECORDS = [
     *(DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION),
-    *(IMPORTED, POLICY, DECISION, RELEASE, SCORER, CALIBRATION),
+    *(IMPORTED, POLICY, DECISION, RELEASE, SCORER, CALIBRATION, ATTESTATION),
 ]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
@@ -249,6 +258,7 @@ GOLDEN = {
     "release": "b0744fee263df0f224b257937b0c1b22cb5ece37852dc0fc4106e2cde6d51007",
     "scorer": "1a892e251144e3bdd9fb2478494e8ec388858ef8af4e98c2f233472ac3ff47da",
     "judge-calibration": "40d2f6ad02a3a20ee6e30f69ce682c6ed5b42b11495e501422e17681363c5535",
+    "attestation": "b63c6542630d052f96c8075a362af15102c4251058776eff53b25fd721860583",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 
@@ -434,6 +444,7 @@ def test_every_record_names_its_parents():
     assert REPORT.parents() == {"checkpoint": A, "token_set": B}
     assert OUTCOME.parents() == {"run": A, "checkpoint": B, "report": C}
     assert EVALUATION.parents() == {"checkpoint": A}
+    assert ATTESTATION.parents() == {"release": A}
 
 
 def test_evaluation_comes_from_the_calibration_of_its_judge():

@@ -164,7 +164,7 @@ def test_difference_of_rates_has_newcombes_interval():
     assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=5e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.tuples(*[st.integers(0, 60)] * 4).filter(any))
 def test_difference_of_rates_is_within_its_interval_and_turns_round_with_the_sides(table):
     both, first, second, neither = table
