@@ -192,7 +192,8 @@ JSON_COMMANDS = {
     "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],
     "`suites list`": ["suites", "list"],
     "`suites show`": ["suites", "show", "safety"],
-    "`scorers fit`, `scorers show`": ["scorers", "show", "rude"],
+    "`scorers show`": ["scorers", "show", "rude"],
+    "`scorers fit`": ["scorers", "fit", "rude", "rude.csv"],
     "`scorers list`": ["scorers", "list"],
     "`scorers calibrate`": [],  # needs a judge: tests/unit/pipeline/test_judging.py
     "`harness run`": [],  # needs lm-eval: tests/interop

@@ -63,7 +63,9 @@ def test_suite_decides_how_a_model_is_asked_and_is_on_record(model, suite):
 def test_texts_have_a_perplexity_and_bits_per_byte(model):
     document = model("evaluate", "sentences@latest", "--suite=language-modelling", "--limit=3", "--json").document
     assert document["settings"]["window"] == 32
-    assert document["statuses"] == {name: {"scored": 3} for name in ("text_nats", "text_tokens", "text_bytes")}
+    assert document["statuses"] == {
+        name: {"scored": 3} for name in ("text_nats", "text_tokens", "text_correct", "text_bytes")
+    }
     assert set(document["estimates"]) >= {"perplexity", "bits_per_byte"}
     assert document["estimates"]["perplexity"]["value"] > 1
 

@@ -60,10 +60,8 @@ def list_all(workspace: WorkspacePath = None, as_json: Json = False) -> None:
         return
     table = Table("scorer", "name", "labels", "texts", "kappa", expand=False)
     for record in found:
-        labels = ", ".join(record.classes)
-        table.add_row(
-            record.id[:12], escape(record.name), escape(labels), f"{record.num_rows:,}", render_share(record.kappa)
-        )
+        labels, kappa = ", ".join(record.classes), render_share(record.kappa)
+        table.add_row(record.id[:12], escape(record.name), escape(labels), f"{record.num_rows:,}", escape(kappa))
     make_table_console(110).print(table)
 
 

@@ -93,6 +93,10 @@ def score_by_likelihood(item: EvalItem, measure: Measure) -> list[ItemScore]:
         )
     ]
     values = [one.logprob for one in found]
+    positive = (item.meta or {}).get("positive")
+    if len(answers) == 2 and positive in answers:
+        place = answers.index(positive)
+        rows.append(_make_row(item, "positive_probability", _weigh(values, place), str(int(expected == place))))
     if "unknown_choice" in (item.meta or {}):
         rows.append(_make_bias_row(item, values, expected))
     return rows
@@ -110,6 +114,12 @@ def _make_bias_row(item: EvalItem, values: Sequence[float], expected: int) -> It
         return _make_row(item, "bbq_answer", None, kinds[expected], status="unavailable", why=why)
     target = "not unknown" if biased is None and expected != unknown else kinds[expected]
     return _make_row(item, "bbq_answer", _prefer(values, expected), target, kinds[chosen])
+
+
+def _weigh(values: Sequence[float], place: int) -> float:
+    """The probability of one of two answers, between the two."""
+    difference = values[1 - place] - values[place]
+    return 1 / (1 + math.exp(min(difference, 700.0))) if math.isfinite(difference) else math.nan
 
 
 def _find_likeliest(values: Sequence[float]) -> int:

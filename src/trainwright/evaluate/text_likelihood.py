@@ -34,7 +34,7 @@ class _Tokens:
 def score_text(
     item: EvalItem, model: Model, encode: Callable[[str], Sequence[int]], *, window: int, first_context: int
 ) -> list[ItemScore]:
-    """The three rows of one text. `window`: how many tokens are read at once."""
+    """The four rows of one text. `window`: how many tokens are read at once."""
     text = item.prompt
     tokens, num_bytes = _Tokens(encode(text)), len(text.encode("utf-8"))
     found = measure_likelihood(
@@ -48,6 +48,7 @@ def score_text(
     return [
         _make_row(item, "text_nats", found.nll_sum),
         _make_row(item, "text_tokens", float(tokens.num_tokens)),
+        _make_row(item, "text_correct", float(found.num_correct)),
         _make_row(item, "text_bytes", float(num_bytes)),
     ]
 

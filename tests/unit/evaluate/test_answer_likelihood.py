@@ -139,3 +139,16 @@ def test_likelier_sentence_of_a_pair_is_preferred(more, less, score, status, ans
 
 def test_choices_of_a_question_are_no_pair_of_sentences():
     assert not is_sentence_pair(EvalItem(id="a", prompt="p", expected_answer="no", choices=("no", "yes")))
+
+
+@pytest.mark.parametrize(("expected", "target"), [("yes", "1"), ("no", "0")])
+def test_positive_one_of_two_answers_has_a_probability(expected, target):
+    logprobs = {"yes": math.log(0.3), "no": math.log(0.1)}
+    item = EvalItem(id="a", prompt="?", expected_answer=expected, choices=("yes", "no"), meta={"positive": "yes"})
+    rows = score_by_likelihood(item, lambda text: AnswerLikelihood(logprobs[text], 1))
+    (row,) = [row for row in rows if row.metric == "positive_probability"]
+    assert (row.score, row.target) == (pytest.approx(0.75), target)
+    plain = score_by_likelihood(
+        item.model_copy(update={"meta": None}), lambda text: AnswerLikelihood(logprobs[text], 1)
+    )
+    assert "positive_probability" not in {row.metric for row in plain}

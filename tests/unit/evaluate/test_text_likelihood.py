@@ -45,6 +45,7 @@ def test_text_is_predicted_token_by_token_from_the_end_token_on(model):
         before = token
     assert found["text_nats"] == pytest.approx(nats, rel=1e-5)
     assert (found["text_tokens"], found["text_bytes"]) == (5, 5)
+    assert 0 <= found["text_correct"] <= 5
 
 
 def test_long_text_is_read_in_windows_and_every_token_counted_once(model):
