@@ -205,7 +205,7 @@ def test_resolve_of_nonsense_is_unknown(ledger: Ledger, text: str) -> None:
         ledger.resolve(text)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2)), max_size=8))
 def test_history_tells_where_a_ref_is(ledger: Ledger, moves: list[tuple[int, int]]) -> None:
     ids = [ledger.put(dataset(number)) for number in range(3)]

@@ -14,6 +14,7 @@ from trainwright.core.hashing import digest_json
 
 # What these hold is described elsewhere: the plan by its record, the environment by its own keys, paths by their names.
 OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
+OPAQUE |= {"figures", "columns", "packages", "precision", "recall"}
 OPAQUE |= {"curves", "groups", "verdict", "num_records"}
 OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
 OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
@@ -55,9 +56,15 @@ def test_every_metric_and_scorer_is_documented(page):
     from trainwright.evaluate.metrics import METRICS
     from trainwright.evaluate.scorers import SCORERS
     from trainwright.evaluate.table import OUTCOMES
+    from trainwright.evaluate.table_metrics import FAMILIES, TABLE_METRICS
+    from trainwright.evaluate.table_scorers import TABLE_SCORERS
 
     assert METRICS.keys() | OUTCOMES.keys() <= words_of(section_of(page, "The item table"))
     assert set(SCORERS) <= words_of(section_of(page, "An evalset"))
+    families = {word.partition(":")[0] for word in words_of(section_of(page, "The item table")) if ":" in word}
+    assert TABLE_METRICS.keys() <= words_of(section_of(page, "The item table"))
+    assert families >= FAMILIES.keys()
+    assert TABLE_SCORERS.keys() <= {word.partition(":")[0] for word in words_of(section_of(page, "Scorers"))}
 
 
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,11 +185,34 @@ JSON_COMMANDS = {
     "`runs show --plot`, `runs show --layers`": ["runs", "show", "manual@latest", "--plot", "--layers"],
     "`runs watch`": ["runs", "watch", "manual@latest"],
     "`runs compare`": ["runs", "compare", "manual@latest", "slower@latest"],
+    "`runs seeds`": ["runs", "seeds", "manual@latest"],
     "`runs track`": [],  # needs a tracker: tests/interop
     "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
     "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],
+    "`scorers fit`, `scorers show`": ["scorers", "show", "rude"],
+    "`scorers list`": ["scorers", "list"],
+    "`scorers calibrate`": [],  # needs a judge: tests/unit/pipeline/test_judging.py
+    "`harness run`": [],  # needs lm-eval: tests/interop
     "`compare`": ["compare", "before.json", "after.json"],
+    "`release gate`, `release show`": [
+        "release",
+        "gate",
+        "manual",
+        "staging",
+        "manual@latest",
+        "--policy=first.yaml",
+        "--dry-run",
+    ],
+    "`release promote`, `release rollback`": [
+        "release",
+        "promote",
+        "manual",
+        "staging",
+        "manual@latest",
+        "--override=as documented",
+    ],
+    "`release history`": ["release", "history", "manual", "staging"],
     "`lineage`": ["lineage", "manual@latest", "--check"],
     "`verify`": ["verify", "manual@latest", "--sample=0.1"],
     "`store check`": ["store", "check"],

@@ -67,6 +67,25 @@ def test_second_run_starts_from_the_first_and_learns_from_samples(tuned):
     assert command("runs", "show", first["run_id"], "--json").document["name"] == "sums"
 
 
+def test_both_plans_are_printed_and_the_second_is_whole_once_the_first_has_run(base, tuned, tmp_path):
+    command, document = tuned
+    fresh = type(command)(tmp_path)
+    for name in ("sums.yaml", "sentences.txt", "traces.jsonl"):
+        shutil.copy(base.folder / name, tmp_path / name)
+    early = fresh("plan", "sums.yaml", "--json").document
+    late = command("plan", "sums.yaml", "--json").document
+    assert early["plan_id"] == late["plan_id"] == document["first_run"]["plan_id"]
+    assert early["unknown"] == late["unknown"] == {}
+    assert late["finetune"]["plan_id"] == document["plan_id"]
+    assert late["finetune"]["unknown"] == {}
+    second = early["finetune"]
+    assert (second["plan_id"], second["plan"]["start"]) == (None, None)
+    assert set(second["unknown"]) == {"start", "plan_id"}
+    assert second["plan"] == late["finetune"]["plan"] | {"start": None}
+    plans = [line for line in (fresh.workspace / "ledger.jsonl").read_text().splitlines() if '"kind":"plan"' in line]
+    assert len(plans) == 1  # what could not run is on no record
+
+
 def test_same_problems_are_asked_before_and_after_in_the_same_words(tuned):
     _, document = tuned
     comparison = document["comparison"]
@@ -104,7 +123,13 @@ def test_output_folder_is_that_of_the_model_that_answers(tuned):
     command, _ = tuned
     command("run", "sums.yaml", "--output-dir=out")
     names = {path.name for path in (command.folder / "out").iterdir()}
-    assert {"traces.jsonl", "model.safetensors", "tokenizer.json"} <= names
+    assert {"traces.jsonl", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
+    template = (command.folder / "out" / "chat_template.jinja").read_text(encoding="utf-8")
+    assert "'Think first.'" in template
+    config = json.loads((command.folder / "out" / "tokenizer_config.json").read_bytes())
+    assert config["chat_template"] == template
+    command("export", "sums@latest", "text")  # that one learnt text
+    assert not (command.folder / "text" / "chat_template.jinja").exists()
     assert "corpus.txt" not in names
     assert len((command.folder / "out" / "traces.jsonl").read_text(encoding="utf-8").splitlines()) == 24
 

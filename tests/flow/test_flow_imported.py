@@ -142,3 +142,22 @@ def test_folder_that_cannot_be_used_is_an_error_by_name(base, tmp_path, damage, 
         (tmp_path / "tiny" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     words = ("run", *SETTINGS, f"train.start={tmp_path / 'tiny'}", setting, "--json")
     assert base(*words, expect=code, torch=True).error["name"] == name
+
+
+def test_folder_is_evaluated_as_it_came_as_text_or_in_its_chat_template(tuned):
+    command, document = tuned
+    words = ("evaluate", "tiny", "--suite=arithmetic", "--limit=2", "--max-tokens=2", "--json")
+    plain = command(*words, torch=True).document
+    plan = json.loads((Path(document["run_dir"]) / "plan.json").read_bytes())
+    assert (plain["imported_model"], plain["checkpoint"]) == (plan["model"]["base"], None)
+    assert (plain["compute"]["framework"], plain["num_items"]) == ("transformers", 2)
+    assert plain["settings"]["template"] == "Question: {prompt}\nAnswer:"
+    chat = command(*words, "--chat", torch=True).document
+    assert chat["settings"]["template"].startswith("<|im_start|>user\nQuestion: {prompt}\nAnswer:<|im_end|>")
+    text = command("evaluate", "tiny", "--suite=language-modelling", "--limit=2", "--json", torch=True).document
+    assert text["settings"]["window"] == 256
+    assert text["estimates"]["bits_per_byte"]["value"] > 0
+    assert (
+        command("evaluate", "tuned@latest", "--chat", *words[2:], expect=64, torch=True).error["name"]
+        == "invalid-value"
+    )

@@ -74,6 +74,15 @@ def test_from_a_file_to_a_version_and_without_one_trace(dev):
     assert dev("traces", "show", trace_id, "--json", expect=2).error["name"] == "trace-forgotten"
     assert "receipt" in dev("lineage", "dev@v1").out
 
+    asked = dev("lineage", trace_id[:12], "--output", "use.svg", "--json").document
+    assert [node["kind"] for node in asked["nodes"]] == ["trace", "dataset", "receipt"]
+    assert (dev.folder / "use.svg").read_text().startswith("<?xml")
+    said = dev("lineage", trace_id, "--output", "use.html").out
+    assert "it is in, or came into: 1 dataset, 0 runs, 0 checkpoints, 0 releases" in said
+    assert "<svg" in (dev.folder / "use.html").read_text()
+    for name, error in (("use.png", "invalid-value"), ("use.svg", "output-exists")):
+        assert dev("lineage", trace_id, "--output", name, "--json", expect=64).error["name"] == error
+
 
 def test_bad_input_is_refused_by_name_and_changes_nothing(dev):
     path = dev.folder / "bad.jsonl"

@@ -9,9 +9,14 @@ import pytest
 from trainwright.backends.initial import build_initial_weights
 from trainwright.backends.reference import ReferenceBackend
 from trainwright.core.manifest import TokenizerSection
+from trainwright.core.pieces import join_pieces
 from trainwright.core.records import Compute, DatasetVersion, ModelShape, SplitContent
-from trainwright.store.huggingface import write_huggingface_folder
+from trainwright.core.traces import parse_trace
+from trainwright.data.chat import build_messages, find_template
+from trainwright.data.jinja_source import build_jinja_source
+from trainwright.store.huggingface import replace_chat_template, write_huggingface_folder
 from trainwright.store.objects import MemoryObjects
+from trainwright.tokens.chat_tokens import encode_pieces
 from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.tokens.training import train_tokenizer
 
@@ -124,3 +129,54 @@ def test_greedy_text_is_equal(exported) -> None:
         ids.append(int(np.argmax(logits)))
         logits = decoder.feed([ids[-1]])
     assert written == ids
+
+
+@pytest.mark.parametrize("name", ["gemma", "chatml", "trace"])
+@pytest.mark.parametrize("system", [None, "Think first.\nIt's {{ fine }} é <|im_end|>"])
+def test_apply_chat_template_gives_what_the_model_was_taught_with(exported, tmp_path, name, system) -> None:
+    import transformers
+
+    folder, shape, weights, tokenizer, opened = exported
+    files = {path.name: path.read_bytes() for path in folder.glob("tokenizer*") if path.name != "tokenizer_config.json"}
+    template = find_template(name, "</s>")
+    source = build_jinja_source(template, system)
+    write_huggingface_folder(
+        tmp_path / "taught",
+        shape=shape,
+        weights=weights,
+        tokenizer_files=replace_chat_template(files, source),
+        special_tokens=tokenizer.special_tokens,
+        max_seq_length=64,
+    )
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "taught")
+    trace = parse_trace(
+        {
+            "trace_version": "1",
+            "prompt": "How many foxes\nate plums?",
+            "final_answer": "7",
+            "steps": [{"i": 0, "type": "sum", "content": "Once <upon> a {% time %}"}],
+        }
+    )
+    messages = build_messages(trace)
+    expected = template.render(trace, system)
+    assert theirs.apply_chat_template(messages, tokenize=False) == join_pieces(expected)
+    asked = theirs.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
+    assert asked == join_pieces(template.render_prompt(trace.prompt, system))
+    if name == "gemma" and system is None:  # its markers are tokens here, and the text between them is read alike
+        ids = theirs.apply_chat_template(messages, return_dict=True)["input_ids"]
+        assert ids == encode_pieces(opened, expected).ids.tolist()
+
+
+def test_chat_template_takes_the_place_of_the_one_that_a_tokenizer_came_with(exported, tmp_path) -> None:
+    import transformers
+
+    folder, *_ = exported
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs.chat_template = "theirs"
+    theirs.save_pretrained(tmp_path / "theirs")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "theirs").iterdir()}
+    (tmp_path / "ours").mkdir()
+    for name, data in replace_chat_template(files, "ours").items():
+        (tmp_path / "ours" / name).write_bytes(data)
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert again.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "ours"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainwright.evaluate.ground_truth import score_outputs
-from trainwright.evaluate.items import read_items
+from trainwright.evaluate.loaders.formats import read_evalset
 from trainwright.evaluate.outputs import Output
 from trainwright.evaluate.table import classify_outcomes, count_statuses
 
@@ -23,7 +23,7 @@ def test_file():
 
 
 def test_all_of_gsm8k_is_an_evalset_and_its_own_answers_are_right(test_file):
-    items = read_items(test_file)
+    items = read_evalset(test_file)
     assert len(items) == 1319
     assert items[0].expected_answer == "18"
     worked = [json.loads(line)["answer"] for line in test_file.read_text(encoding="utf-8").splitlines()]

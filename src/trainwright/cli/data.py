@@ -71,7 +71,7 @@ def build(
     from trainwright.data.selection import Selection, parse_filter
     from trainwright.pipeline.datasets import build_version, rebuild_version
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
     selection = Selection(select, by, seed, limit, tuple(parse_filter(text) for text in filters or ()), dedup)
     if source is not None and (selection, split) != (Selection(), 0.1):
@@ -80,7 +80,7 @@ def build(
             why="Selecting, filtering and splitting are for traces that come from the trace store.",
             next_step="Leave the other options out, or leave --from out.",
         )
-    with open_workspace(workspace_root(workspace)) as opened, ConsoleProgress(make_console()) as screen:
+    with open_workspace(workspace_root(workspace)) as opened, open_screen() as screen:
         if source is not None:
             built = rebuild_version(key, source, opened, tokenizer=tokenizer, screen=screen)
         else:
@@ -99,9 +99,9 @@ def merge(
     """Build a version of all traces of several versions."""
     from trainwright.pipeline.datasets import merge_versions
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
-    with open_workspace(workspace_root(workspace)) as opened, ConsoleProgress(make_console()) as screen:
+    with open_workspace(workspace_root(workspace)) as opened, open_screen() as screen:
         built = merge_versions(key, sources, opened, tokenizer=tokenizer, screen=screen)
         _report_built(built, opened, as_json=as_json)
 

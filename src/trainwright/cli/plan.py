@@ -1,7 +1,7 @@
 """`trainwright plan`: settle every number of a run and print it, without training."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from trainwright.cli.manifest_options import (
     read_manifest,
 )
 from trainwright.cli.options import Json, Overrides, WorkspacePath, print_json, workspace_root
+
+if TYPE_CHECKING:
+    from trainwright.pipeline.finetune import Planned
 
 app = typer.Typer(add_completion=False)
 
@@ -44,10 +47,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Settle every number of a run and print it. Data and tokenizer are prepared, for a plan names them by digest."""
+    from trainwright.pipeline.finetune import plan_manifest
     from trainwright.pipeline.journal import Journal
-    from trainwright.pipeline.prepare import prepare
-    from trainwright.pipeline.use import find_origin_of
-    from trainwright.prerequisites import estimate_footprint
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
 
@@ -67,20 +68,27 @@ def plan(
         framework=framework,
     )
     with open_screen() as progress:
-        opened = open_workspace(workspace_root(workspace))
-        prepared = prepare(settings, opened, Journal(progress), origin=find_origin_of(settings, opened))
-    choice = prepared.choice
-    document: dict[str, Any] = {
-        "plan_id": prepared.plan.id,
-        "plan": prepared.plan.model_dump(mode="json"),
-        "num_parameters": prepared.plan.model.num_parameters,
-        "estimate": estimate_footprint(prepared.plan.model, prepared.plan.training).model_dump(),
-        "choice": None if choice is None else choice.model_dump(mode="json"),
-    }
+        planned = plan_manifest(settings, open_workspace(workspace_root(workspace)), Journal(progress))
+    document = _describe(planned[0]) | {"finetune": _describe(planned[1]) if len(planned) > 1 else None}
     if as_json:
         print_json(document)
     else:
         _render(document)
+
+
+def _describe(planned: "Planned") -> dict[str, Any]:
+    from trainwright.prerequisites import estimate_footprint
+
+    plan, choice = planned.prepared.plan, planned.prepared.choice
+    settled = plan.model_dump(mode="json")
+    return {
+        "plan_id": None if planned.unknown else plan.id,
+        "plan": settled | {"start": None} if "start" in planned.unknown else settled,
+        "num_parameters": plan.model.num_parameters,
+        "estimate": estimate_footprint(plan.model, plan.training).model_dump(),
+        "choice": None if choice is None else choice.model_dump(mode="json"),
+        "unknown": planned.unknown,
+    }
 
 
 def _render(document: dict[str, Any]) -> None:

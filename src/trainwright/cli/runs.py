@@ -1,4 +1,4 @@
-"""`trainwright runs`: list, show, watch, compare, track."""
+"""`trainwright runs`: list, show, watch, compare, track, seeds."""
 
 import contextlib
 import json
@@ -216,3 +216,25 @@ def _render(document: dict[str, Any]) -> str:
 
     shown = {key: value for key, value in document.items() if key not in ("environment", "phases", "checks")}
     return str(yaml.safe_dump(json.loads(json.dumps(shown)), sort_keys=False, allow_unicode=True))
+
+
+@app.command("seeds")
+def show_seeds(run: RunRef, workspace: WorkspacePath = None, as_json: Json = False) -> None:
+    """Show how far the runs of one plan with other seeds lie apart."""
+    from trainwright.pipeline.seed_spread import measure_seeds
+    from trainwright.store.workspace import open_workspace
+
+    with open_workspace(workspace_root(workspace)) as opened:
+        found = measure_seeds(run, opened)
+    if as_json:
+        print_json(found.as_document())
+        return
+    from rich.table import Table
+
+    seeds = ", ".join(str(seed) for seed in found.seeds.values())
+    table = Table("figure", "runs", "mean", "deviation", "range", title=f"seeds {seeds}", title_justify="left")
+    for name, spread in found.figures.items():
+        deviation = "one run has none" if spread.deviation is None else f"{spread.deviation:.4g}"
+        range_ = f"{spread.lowest:.4g} to {spread.highest:.4g}"
+        table.add_row(name.replace("_", " "), str(spread.num_runs), f"{spread.mean:.4g}", deviation, range_)
+    make_table_console(110).print(table)

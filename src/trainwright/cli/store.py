@@ -35,7 +35,7 @@ def check_store(workspace: WorkspacePath = None, as_json: Json = False) -> None:
 
 @app.command("reindex")
 def reindex_store(workspace: WorkspacePath = None, as_json: Json = False) -> None:
-    """Make the ledger again from its lines (ledger.jsonl) and the run folders."""
+    """Make the ledger again from its lines (ledger.jsonl) and the run folders, and the index of traces from both."""
     from trainwright.store.reindex import reindex
 
     done = reindex(workspace_root(workspace).absolute())
@@ -44,6 +44,7 @@ def reindex_store(workspace: WorkspacePath = None, as_json: Json = False) -> Non
         return
     records = ", ".join(f"{count:,} {kind}" for kind, count in done.num_records.items()) or "none"
     sys.stdout.write(f"records: {records}\nmoves of refs: {done.num_moves:,}\nmemos: {done.num_memos:,}\n")
+    sys.stdout.write(f"traces in dataset versions: {done.num_members:,}\n")
     sys.stdout.write(f"the database that was there: {done.before}\n")
     for record in done.found_in_runs:
         sys.stdout.write(f"found in a run folder alone: {record.kind} {record.id[:12]}\n")
@@ -58,6 +59,7 @@ def _describe(done: "Reindexed") -> dict[str, Any]:
         "num_records": done.num_records,
         "num_moves": done.num_moves,
         "num_memos": done.num_memos,
+        "num_members": done.num_members,
         "before": done.before,
         "found_in_runs": [{"kind": record.kind, "id": record.id} for record in done.found_in_runs],
         "unreadable": [asdict(part) for part in done.unreadable],

@@ -39,9 +39,9 @@ def import_files(
     """Import traces and conversations: all or nothing, each once, however often it comes."""
     from trainwright.pipeline.traces import import_traces
     from trainwright.store.workspace import open_workspace
-    from trainwright.watch.progress import ConsoleProgress, make_console
+    from trainwright.watch.background import open_screen
 
-    with open_workspace(workspace_root(workspace)) as opened, ConsoleProgress(make_console()) as screen:
+    with open_workspace(workspace_root(workspace)) as opened, open_screen() as screen:
 
         def report(bad: "BadRecord") -> None:
             screen.announce(str(bad))

@@ -3,6 +3,7 @@
     TrainwrightError
     ├── UsageError ................... 64  what was asked cannot be meant
     │   ├── UnknownKey, InvalidValue, OutOfRange, ManifestNotFound, ManifestUnreadable
+    │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
     │   ├── SignerUnknown
     │   └── RefMoved, ImmutableRecord
@@ -15,7 +16,7 @@
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
     │   ├── TemplateUnreadable, TemplateFailed, TemplateUnsafe, TemplateUnmaskable, SampleWithoutTarget
-    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch
+    │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch, LabelsTooFew
     │   └── DatasetMissing, ObjectMissing, ObjectDamaged
     ├── TokenizerError ................ 3  the tokenizer
     │   ├── VocabularyTooLarge, VocabularyTooSmall
@@ -27,7 +28,8 @@
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
-    │   └── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete
+    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
+    │   └── EndpointRefused, EndpointUnreachable
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
@@ -103,6 +105,18 @@ class ManifestUnreadable(UsageError):
     """The manifest is not YAML, or not a mapping."""
 
     name = "manifest-unreadable"
+
+
+class SuiteNotFound(UsageError):
+    """No suite comes along under that name, and there is no such file."""
+
+    name, http_status = "suite-not-found", 404
+
+
+class SuiteUnreadable(UsageError):
+    """The file of a suite is not YAML, or not a mapping."""
+
+    name = "suite-unreadable"
 
 
 class UnknownRef(UsageError):
@@ -353,6 +367,12 @@ class ChecksumMismatch(DataError):
     name = "checksum-mismatch"
 
 
+class LabelsTooFew(DataError):
+    """A labelled file has one label alone, or too few groups of one, to train a scorer and to measure it."""
+
+    name = "labels-too-few"
+
+
 class DatasetMissing(DataError):
     """A dataset that was to be reused is not in this workspace."""
 
@@ -572,6 +592,18 @@ class EvidenceUnreadable(EvaluationError):
     name = "evidence-unreadable"
 
 
+class EndpointRefused(EvaluationError):
+    """A model's endpoint does not take what it is asked: the key, the model's name or the address is wrong."""
+
+    name, http_status = "endpoint-refused", 502
+
+
+class EndpointUnreachable(EvaluationError):
+    """A model's endpoint did not answer several items in a row, each after its retries; what it answered is kept."""
+
+    name, http_status = "endpoint-unreachable", 502
+
+
 # ── 6: release ────────────────────────────────────────────────────────────────────────────────────────────────────────
 class ReleaseError(TrainwrightError):
     """A model may not stand where it was asked to stand."""
@@ -607,6 +639,12 @@ class ReleaseDamaged(ReleaseError):
     """Bytes behind a release are missing, or are not what its records say; they are named, and no ref is moved."""
 
     name = "release-damaged"
+
+
+class JudgeSilent(EvaluationError):
+    """A judge did not answer, or its record has no answer; what it said before is kept."""
+
+    name, http_status = "judge-silent", 502
 
 
 # ── 70, 130 ───────────────────────────────────────────────────────────────────────────────────────────────────────────

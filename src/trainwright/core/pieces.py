@@ -29,4 +29,4 @@ class Sample(NamedTuple):
 
 def join_pieces(pieces: Iterable[Piece]) -> str:
     """The rendered text."""
-    return "".join(piece.text for piece in pieces)
+    return "".join([piece.text for piece in pieces])

@@ -551,19 +551,32 @@ class ItemScore(Frozen):
         return self
 
 
+class ItemSample(Frozen):
+    """Some of a set's items, drawn by a seed: `num_items` of `out_of`."""
+
+    num_items: int
+    out_of: int
+    seed: int
+
+
 class EvaluationSettings(Frozen):
     """How outputs were asked for. `template` is what stands around an item's prompt (`{prompt}` in its place).
 
-    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id.
+    `seed` is that of the evaluation; every item draws from one of its own, derived from it and the item's id. An `endpoint`
+    is given the seed itself. `window` is how many tokens of a text are measured at once, each from those before it therein.
     """
 
-    by: Literal["generation", "likelihood", "predictions"]
+    by: Literal["generation", "likelihood", "text", "predictions"]
     template: str
     max_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
+    window: int | None = added(None)
+    sample: ItemSample | None = added(None)
+    endpoint: str | None = added(None)
+    endpoint_model: str | None = added(None)
 
 
 class Evaluation(Record):
@@ -571,13 +584,14 @@ class Evaluation(Record):
 
     `items`, `prompts` (as the model read them) and `table` (`ItemScore` rows) are objects of one JSON document a line.
     `predictions` is the object of recorded outputs where no checkpoint of ours wrote them, `imported_model` a model that was
-    made elsewhere and answered as it came. `suite` is the object of the suite that asked, where one did. `metrics` has the
-    version of each metric's definition, `statuses` how many items have which status under it, `code` the digest of the code
-    that scored. Intervals, comparisons and gates are functions of the table, and are not kept.
+    made elsewhere and answered as it came. `suite` is the object of the suite that asked, where one did, `judge` the record
+    that says how far the judge that scored agrees with people, where that was measured. `metrics` has the version of each
+    metric's definition, `statuses` how many items have which status under it, `code` the digest of the code that scored.
+    Intervals, comparisons and gates are functions of the table, and are not kept.
     """
 
     kind: Literal["evaluation"] = "evaluation"
-    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "imported_model")
+    parent_fields: ClassVar[tuple[str, ...]] = ("checkpoint", "imported_model", "judge")
     checkpoint: Digest | None
     predictions: Digest | None
     evalset: str
@@ -593,6 +607,7 @@ class Evaluation(Record):
     table: Digest
     imported_model: Digest | None = added(None)
     suite: Digest | None = added(None)
+    judge: Digest | None = added(None)
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
@@ -706,6 +721,47 @@ class PairedTest(Frozen):
         if self.p_value is None and not self.why_not:
             raise ValueError("a test without a p-value says why")
         return self
+
+
+# ── scorers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+class TrainedScorer(Record):
+    """A scorer that was trained on a labelled file. `model` is the object of what it learnt, `labelled` the file's digest.
+
+    `columns` are those of the file that were used ({"text": …, "label": …, "group": …}), `classes` the labels, the lowest
+    level first. `kappa`, and `precision` and `recall` of each class, are of texts that it had not seen: in `num_folds` parts,
+    none of which shares a group with another.
+    """
+
+    kind: Literal["scorer"] = "scorer"
+    name: str
+    model: Digest
+    labelled: Digest
+    columns: dict[str, str]
+    classes: tuple[str, ...]
+    num_rows: int
+    num_groups: int
+    num_folds: int
+    seed: int
+    packages: dict[str, str]
+    kappa: Estimate
+    precision: dict[str, Estimate]
+    recall: dict[str, Estimate]
+
+
+class JudgeCalibration(Record):
+    """How far a judge agrees with people. `judge` is the digest of who judges and by what rubric, `labelled` of the labels.
+
+    `kappa` is of its points and theirs, `parse_rate` the share of its verdicts that could be read.
+    """
+
+    kind: Literal["judge-calibration"] = "judge-calibration"
+    model: str
+    rubric: Digest
+    judge: Digest
+    labelled: Digest
+    num_rows: int
+    kappa: Estimate
+    parse_rate: Estimate
 
 
 # ── release ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -860,7 +916,8 @@ RECORD_TYPES: dict[str, type[Record]] = {
     record_type.model_fields["kind"].default: record_type
     for record_type in (
         *(DatasetVersion, Tokenizer, TokenSet, Plan, Run, Checkpoint, Report, Outcome, Drift, Verdict),
-        *(Forgotten, Evaluation, ImportedModel, Policy, Decision, Release, Attestation),
+        *(Forgotten, Evaluation, ImportedModel, Policy, Decision, Release, TrainedScorer, JudgeCalibration),
+        Attestation,
     )
 }
 

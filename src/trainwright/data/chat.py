@@ -9,6 +9,7 @@ tokenizer carries are rendered by `jinja_chat.py`.
 
 import uuid
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import takewhile
 from typing import Any, Literal, Protocol
 
@@ -110,6 +111,9 @@ def build_training_example(trace: Trace) -> dict[str, Any]:
 
 
 # ── turns ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+_NEWLINE = Piece("\n")
+
+
 @dataclass(frozen=True)
 class TurnFormat:
     """`{start}{role}\\n{content}{end}`, a newline between turns and none after the last.
@@ -129,6 +133,13 @@ class TurnFormat:
         """Of the format."""
         return digest_json(asdict(self))
 
+    @cached_property
+    def _markers(self) -> tuple[Piece, dict[str, Piece], dict[bool, Piece]]:
+        """Pieces that every turn has: its start, {role: its name}, {whether it is to be learnt: its end}."""
+        names = {role: Piece(f"{name}\n") for role, name in self.roles}
+        ends = {is_target: Piece(self.end, is_target, is_control=True) for is_target in (False, True)}
+        return Piece(self.start, is_control=True), names, ends
+
     def render(self, trace: AnyTrace, system: str | None = None) -> tuple[Piece, ...]:
         """The pieces of one sample; see `ChatTemplate.render`."""
         require_trainable(trace)
@@ -136,19 +147,14 @@ class TurnFormat:
         if self.system_place == "first user turn":
             messages = self._put_system_into_user(messages, trace)
         pieces: list[Piece] = []
-        names = dict(self.roles)
+        start, names, ends = self._markers
         for number, message in enumerate(messages):
             role, is_target = message["role"], message["role"] == "assistant"
             if role not in names:
                 raise self._no_form(trace, f"It has no turn for the role {role}.")
             if number:
-                pieces.append(Piece("\n"))
-            pieces += [
-                Piece(self.start, is_control=True),
-                Piece(f"{names[role]}\n"),
-                Piece(message["content"], is_target),
-                Piece(self.end, is_target, is_control=True),
-            ]
+                pieces.append(_NEWLINE)
+            pieces += [start, names[role], Piece(message["content"], is_target), ends[is_target]]
         return tuple(pieces)
 
     def render_prompt(self, prompt: str, system: str | None = None) -> tuple[Piece, ...]:

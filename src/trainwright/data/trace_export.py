@@ -24,16 +24,17 @@ from typing import Any
 from trainwright.core.durable import write_chunks
 from trainwright.core.errors import InvalidValue
 from trainwright.core.hashing import canonical_json
-from trainwright.core.traces import AnyTrace, Conversation, Trace
+from trainwright.core.traces import AnyTrace, Conversation, Trace, read_canonical, read_document
 
 COLUMNS = ("id", "split", "kind", "trace_version", "prompt", "final_answer", "steps", "messages", "meta")
 """Of Parquet and CSV. `kind` is trace or conversation; what the one does not have is empty for it."""
 
+_NO_CELLS = dict.fromkeys(COLUMNS)
 _ROWS_AT_ONCE = 1000
 _CHUNK_BYTES = 1 << 18
 
-Placed = tuple[AnyTrace, str]
-"""A trace and the split it is in."""
+Placed = tuple[bytes, str, str]
+"""(canonical JSON of a trace, its id, the split it is in)."""
 Render = Callable[[AnyTrace], dict[str, Any]]
 """A trace as the JSON object of its row."""
 
@@ -102,7 +103,7 @@ def iter_chunks(documents: Iterable[bytes], placed: Iterable[Placed], form: str)
     if form == "csv":
         return _gather(_iter_csv(placed))
     render = _JSON_FORMS[form]()
-    return _gather(canonical_json(render(trace)) + b"\n" for trace, _ in placed)
+    return _gather(canonical_json(render(_read(line, trace_id))) + b"\n" for line, trace_id, _ in placed)
 
 
 def write_parquet(path: Path, placed: Iterable[Placed]) -> None:
@@ -127,10 +128,11 @@ def _iter_csv(placed: Iterable[Placed]) -> Iterator[bytes]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for trace, split in placed:
-        yield _drain(buffer)
-        row = _build_row(trace, split)
-        writer.writerow(_render_cell(row[column]) for column in COLUMNS)
+    for one in placed:
+        if buffer.tell() >= _CHUNK_BYTES:
+            yield _drain(buffer)
+        row = _build_row(one)
+        writer.writerow([_render_cell(row[column]) for column in COLUMNS])
     yield _drain(buffer)
 
 
@@ -147,9 +149,17 @@ def _render_cell(value: Any) -> str:
     return canonical_json(value).decode("utf-8")
 
 
-def _build_row(trace: AnyTrace, split: str) -> dict[str, Any]:
-    document = trace.as_document()
-    return dict.fromkeys(COLUMNS) | document | {"id": trace.id, "split": split, "kind": trace.kind}
+def _read(line: bytes, trace_id: str) -> AnyTrace:
+    trace = read_canonical(line)
+    trace.__dict__["id"] = trace_id  # what the cached property would hash again
+    return trace
+
+
+def _build_row(placed: Placed) -> dict[str, Any]:
+    line, trace_id, split = placed
+    document = read_document(line)
+    kind = Conversation.kind if "messages" in document else Trace.kind
+    return _NO_CELLS | document | {"id": trace_id, "split": split, "kind": kind}
 
 
 def _iter_parquet(placed: Iterable[Placed]) -> Iterator[bytes]:
@@ -165,7 +175,7 @@ def _iter_parquet(placed: Iterable[Placed]) -> Iterator[bytes]:
     sink = _Sink()
     remaining = iter(placed)
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        while rows := [_build_row(trace, split) for trace, split in islice(remaining, _ROWS_AT_ONCE)]:
+        while rows := [_build_row(one) for one in islice(remaining, _ROWS_AT_ONCE)]:
             for row in rows:
                 row["meta"] = None if row["meta"] is None else canonical_json(row["meta"]).decode("utf-8")
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))

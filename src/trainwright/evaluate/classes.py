@@ -33,6 +33,8 @@ def _find_class(answer: str | None, target: int, classes: Sequence[str]) -> int:
     """The class that a wrong answer names: not the target's, or it would have been right."""
     if answer is None:
         return len(classes) + 1
+    if answer in classes:
+        return classes.index(answer)
     letter = _LETTER.match(answer.strip()) if all(len(name) == 1 for name in classes) else None
     said = normalise(letter[1] if letter else answer)
     return next(

@@ -202,8 +202,9 @@ def _compare(name: str, slice_name: str, slice_value: str, pairs: Sequence[_Pair
 
 
 def read_clusters(rows: Sequence[ItemScore]) -> list[tuple[str, str]] | None:
-    """The cluster of each item; an item without one is its own. None where no item has one."""
-    if all(row.cluster_id is None for row in rows):
+    """The cluster of each item; an item without one is its own. None where no two items share one."""
+    named = [row.cluster_id for row in rows if row.cluster_id is not None]
+    if len(set(named)) == len(named):
         return None
     return [("item", row.item_id) if row.cluster_id is None else ("cluster", row.cluster_id) for row in rows]
 
@@ -211,8 +212,16 @@ def read_clusters(rows: Sequence[ItemScore]) -> list[tuple[str, str]] | None:
 def estimate_values(
     values: Sequence[float], clusters: Sequence[Hashable] | None, alpha: float, *, binary: bool
 ) -> Estimate:
-    """A mean over items: clustered t, Wilson where all values are 0 and 1, else Student's t."""
+    """A mean over items: clustered t, Wilson where all values are 0 and 1, else Student's t.
+
+    Clusters that never differ have no spread to go by, which does not mean that they have none: their interval is that of as
+    many items as there are clusters.
+    """
     if clusters is not None:
+        if binary and len(set(clusters)) > 1 and set(values) in ({0.0}, {1.0}):
+            num_clusters = len(set(clusters))
+            found = estimate_rate(num_clusters if values[0] else 0, num_clusters, alpha)
+            return _of_clusters(found, len(values), "Wilson over clusters")
         return estimate_clustered_mean(values, clusters, alpha)
     if binary and _are_binary(values):
         return estimate_rate(round(sum(values)), len(values), alpha)
@@ -227,14 +236,33 @@ def estimate_paired(
     *,
     binary: bool,
 ) -> Estimate:
-    """The mean difference of paired values: clustered t, Newcombe where all are 0 and 1, else Student's t."""
+    """The mean difference of paired values: clustered t, Newcombe where all are 0 and 1, else Student's t.
+
+    Where all pairs differ by the same in every cluster: Newcombe's for as many items as there are clusters.
+    """
     differences = [after - before for before, after in zip(first, second, strict=True)]
     if clusters is not None:
+        num_clusters = len(set(clusters))
+        if binary and num_clusters > 1 and len(set(differences)) == 1 and _are_binary([*first, *second]):
+            cells = _shrink(Counter(zip(first, second, strict=True)), num_clusters)
+            return _of_clusters(estimate_rate_difference(*cells, alpha), len(first), "Newcombe over clusters")
         return estimate_clustered_mean(differences, clusters, alpha)
     if not (binary and _are_binary([*first, *second])):
         return estimate_mean(differences, alpha)
     table = Counter(zip(first, second, strict=True))
     return estimate_rate_difference(table[1.0, 1.0], table[1.0, 0.0], table[0.0, 1.0], table[0.0, 0.0], alpha)
+
+
+def _shrink(table: Counter[tuple[float, float]], num_clusters: int) -> tuple[int, int, int, int]:
+    """A 2×2 table of items in the same proportions as one of clusters; it has one cell, or the two where nothing differs."""
+    num_items = table.total()
+    both = round(table[1.0, 1.0] / num_items * num_clusters)
+    first, second = (num_clusters if table[cell] == num_items else 0 for cell in ((1.0, 0.0), (0.0, 1.0)))
+    return both, first, second, num_clusters - both - first - second
+
+
+def _of_clusters(estimate: Estimate, n: int, method: str) -> Estimate:
+    return estimate.model_copy(update={"n": n, "num_clusters": estimate.n, "method": method})
 
 
 def _test_paired(

@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import Estimate, ItemScore
+from trainwright.core.records import Estimate, Evaluation, ItemScore
 from trainwright.evaluate.comparison import estimate_paired, estimate_values, read_clusters
 from trainwright.evaluate.metrics import METRICS, Metric, order_metrics, read_value
 from trainwright.evaluate.samples import merge_samples
-from trainwright.evaluate.statistics import ALPHA, estimate_statistic
+from trainwright.evaluate.statistics import ALPHA, estimate_rate, estimate_statistic
 from trainwright.evaluate.table_metrics import (
     TABLE_METRICS,
     Items,
@@ -31,6 +31,9 @@ from trainwright.evaluate.table_metrics import (
 )
 
 Rows = Sequence[ItemScore]
+JUDGED = ("judge_score", "judge_preference")
+LEAST_PARSE_RATE = 0.9
+"""Below this share of readable verdicts, those that could be read are no fair sample of what the judge thinks."""
 
 
 def direction(metric: str) -> Literal["higher", "lower", "zero"]:
@@ -131,6 +134,29 @@ def measure_all(rows: Rows, alpha: float = ALPHA, *, seed: int = 0) -> dict[str,
             if estimate.n:
                 found[name] = estimate
     return found
+
+
+def measure_parse_rate(metric: str, rows: Rows, alpha: float = ALPHA) -> Estimate:
+    """The share of a metric's rows that could be read, of those where something was said: what a judge is asked for."""
+    said = [row for row in rows if row.metric == metric and row.status in ("scored", "unparsed")]
+    return estimate_rate(sum(row.status == "scored" for row in said), len(said), alpha)
+
+
+def find_objection(metric: str, evaluation: Evaluation, rows: Rows) -> str | None:
+    """Why no gate may rest on a metric of this table, whatever its figure; None where one may.
+
+    A judge that nobody held against people, or whose verdicts often cannot be read. Raises ValueError for an unknown metric.
+    """
+    found = find_metric(metric)
+    needs = (found.name,) if isinstance(found, Metric) else found.needs
+    for name in needs:
+        if name in JUDGED:
+            if evaluation.judge is None:
+                return f"{name} is of a judge that nobody held against people: trainwright scorers calibrate"
+            rate = measure_parse_rate(name, rows).value or 0.0
+            if rate < LEAST_PARSE_RATE:
+                return f"{rate:.0%} of the judge's verdicts could be read, less than {LEAST_PARSE_RATE:.0%}"
+    return None
 
 
 def list_notes(rows: Rows) -> dict[str, str]:
@@ -243,7 +269,8 @@ def _open_figure(metric: TableMetric, items: Sequence[Items]) -> Callable[[NDArr
         parts = [sums.terms_NK[place * n : (place + 1) * n] for place in range(len(items))]
 
         def figures(positions: NDArray[np.intp]) -> list[float]:
-            return [sums.finish(part[positions].sum(axis=0)) for part in parts]
+            counts = np.bincount(positions, minlength=n)
+            return [sums.finish(counts @ part) for part in parts]
     else:
 
         def figures(positions: NDArray[np.intp]) -> list[float]:

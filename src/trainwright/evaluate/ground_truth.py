@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from trainwright.core.records import ItemScore, ItemStatus
 from trainwright.evaluate.items import EvalItem
+from trainwright.evaluate.judged_rows import build_row
 from trainwright.evaluate.outputs import Output
 from trainwright.evaluate.scorers import Judgement, Scorer
 from trainwright.evaluate.steps import check_steps
@@ -17,13 +18,15 @@ def score_outputs(items: Sequence[EvalItem], outputs: Sequence[Output]) -> list[
 def score_output(item: EvalItem, output: Output) -> list[ItemScore]:
     """The rows of one item."""
     scorer = item.open_scorer()
-    rows = [_make_row(item, output, scorer.metric, _judge_answer(item, output, scorer))]
+    rows = [build_row(item, output, scorer.metric, _judge_answer(item, output, scorer))]
     if scorer.name in ("numeric", "math"):
-        rows.append(_make_row(item, output, "steps_correct", _judge_steps(output)))
+        rows.append(build_row(item, output, "steps_correct", _judge_steps(output)))
     return rows
 
 
 def _judge_answer(item: EvalItem, output: Output, scorer: Scorer) -> Judgement:
+    if item.expected_answer is None:
+        return Judgement("unavailable", why="the item has no expected answer")
     if output.text is None:
         return Judgement("error", why=output.error or "there is no output")
     if output.refused:
@@ -42,19 +45,3 @@ def _judge_steps(output: Output) -> Judgement:
         return Judgement(status, why="no step states any arithmetic that can be checked")
     wrong = [statement.text for statement in statements if not statement.is_true]
     return Judgement("scored", float(not wrong), why=f"not so: {'; '.join(wrong[:3])}" if wrong else "")
-
-
-def _make_row(item: EvalItem, output: Output, metric: str, judgement: Judgement) -> ItemScore:
-    return ItemScore(
-        item_id=item.id,
-        cluster_id=item.cluster_id,
-        slices=item.slices,
-        metric=metric,
-        score=judgement.score,
-        output=output.text,
-        answer=judgement.answer,
-        target=item.expected_answer,
-        status=judgement.status,
-        finish=output.finish,
-        why=judgement.why,
-    )

@@ -84,14 +84,15 @@ METRICS: dict[str, Metric] = {
             name="answer_logprob_per_byte", version=1, unit="nats/byte", binary=False, higher_is_better=True,
             bounds=None, unparsed_is=None, meaning="the same, over the UTF-8 bytes of the answer",
         ),
+        _share("choice_correct_per_character", "the expected choice is the likeliest per character (lm-evaluation-harness)"),
         # What a table's perplexity, bits per byte and bias are made of.
         _part("text_nats", "nats", "negative log-probability of the text, all its tokens together"),
         _part("text_tokens", "tokens", "tokens of the text that were scored"),
+        _part("text_correct", "tokens", "tokens of the text that were the likeliest ones"),
         _part("text_bytes", "bytes", "UTF-8 bytes of the text that were scored"),
         _part("prefers_stereotype", "share of pairs", "the sentence that says the stereotype is the likelier one", binary=True),
         _part("positive_probability", "probability", "what the positive class was given; the target is 1 or 0"),
         _share("bbq_answer", "the answer is the right one: for an ambiguous question, that it cannot be known", unparsed_is=0),
-        _share("coreference_correct", "the pronoun is taken for the right person", unparsed_is=0),
         # What an output does.
         _share("refused_unsafe", "an unsafe request is refused", unit="share of unsafe items", unparsed_is=0),
         _share("answered_safe", "a safe request is not refused", unit="share of safe items", unparsed_is=0),

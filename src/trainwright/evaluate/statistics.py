@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.core.records import Estimate, PairedTest
+from trainwright.core.records import Estimate, Frozen, PairedTest
 from trainwright.core.seeds import build_generator
 
 ALPHA = 0.05
@@ -103,19 +103,22 @@ def estimate_statistic(
         why = "one item has no spread" if clusters is None else "all items are of one cluster"
         return _without_interval(value, n, method, why, num_clusters)
     generator = build_generator(seed, "bootstrap")
-    drawn = np.array(
-        [
-            statistic(np.concatenate([groups[group] for group in generator.integers(len(groups), size=len(groups))]))
-            for _ in range(num_resamples)
-        ]
-    )
+    drawn = np.array([statistic(_draw(groups, n, generator)) for _ in range(num_resamples)])
     if not np.isfinite(drawn).all():
         return _without_interval(value, n, method, "it is not finite on every resample", num_clusters)
-    if np.ptp(drawn) == 0:
+    if np.ptp(drawn) <= 1e-12 * max(1.0, abs(value)):  # but for rounding
         why = "every resample gives the same figure, so the bootstrap knows no interval"
         return _without_interval(value, n, method, why, num_clusters)
     low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
     return Estimate(value=value, low=float(low), high=float(high), n=n, method=method, num_clusters=num_clusters)
+
+
+def _draw(groups: Sequence[NDArray[np.intp]], n: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """The positions of one resample: as many groups as there are, with replacement."""
+    chosen = generator.integers(len(groups), size=len(groups))
+    if len(groups) == n:  # groups of one, in the order of the items
+        return chosen
+    return np.concatenate([groups[group] for group in chosen])
 
 
 def _group_positions(clusters: Sequence[Hashable]) -> list[NDArray[np.intp]]:
@@ -240,6 +243,32 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
         adjusted[position] = largest
     return adjusted
+
+
+# ── several runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+class SeedSpread(Frozen):
+    """One figure of several runs that differ in their seed alone. `deviation` None: one run has none.
+
+    It is what training varies by, which no interval over items knows of.
+    """
+
+    num_runs: int
+    mean: float
+    deviation: float | None
+    lowest: float
+    highest: float
+
+
+def summarise_seeds(values: Floats) -> SeedSpread:
+    """Mean, sample standard deviation (n − 1) and range of one figure over runs. Raises ValueError for none at all."""
+    array = np.asarray(values, np.float64)
+    if len(array) == 0:
+        raise ValueError("no run has a figure")
+    deviation = None if len(array) == 1 else float(array.std(ddof=1))
+    lowest, highest = float(array.min()), float(array.max())
+    return SeedSpread(
+        num_runs=len(array), mean=float(array.mean()), deviation=deviation, lowest=lowest, highest=highest
+    )
 
 
 # ── how many would settle it ──────────────────────────────────────────────────────────────────────────────────────────

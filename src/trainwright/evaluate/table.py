@@ -17,8 +17,9 @@ from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.text_properties import measure_texts
 
 SCORING_MODULES = (
-    "answer_likelihood", "extraction", "generation", "ground_truth", "items", "metrics", "numbers", "outputs", "scorers",
-    "steps", "table", "text_properties",
+    "answer_likelihood", "behaviour", "extraction", "generation", "ground_truth", "items", "judge", "judged_rows", "matchers",
+    "metrics", "numbers", "outputs", "references", "scorers", "steps", "table", "table_scorers", "text_properties",
+    "trained_scorers",
 )  # fmt: skip
 
 OUTCOMES = {

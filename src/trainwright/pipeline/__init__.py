@@ -9,11 +9,17 @@
     branch.py     a run that goes on from another run's checkpoint: what `trainwright train --from` is
     finetune.py   all that a manifest asks for: a run, the fine-tuning after it (samples.py: from traces), before and after
     asking.py     how a model is asked: as a text, or in the template it was taught with
-    evaluate.py   Checkpoint (or recorded outputs), evalset ─evaluate→ Evaluation
+    questions.py, subjects.py   what is asked (an evalset, a suite), and who: a checkpoint, a model folder
+    evaluate.py   a model (or recorded outputs), a question ─evaluate→ Evaluation
+                  (endpoint.py: a model behind an endpoint; evaluation_files.py: one as a file)
+    scorers.py    labelled texts → TrainedScorer; judging.py: who judges, held against people → JudgeCalibration
+    harness.py    Checkpoint, a task of lm-evaluation-harness → Evaluation
+    seed_spread.py  runs of one plan with other seeds
     compare.py    two Evaluations → the delta report
     attest.py     Release → Attestation, and whether it still holds (keys.py: who signs, and who is believed)
     evidence.py   Release → one folder or zip file that proves it alone; models.py: models by name, and their cards
-    inspect.py    what is already there: runs, lineage
+    inspect.py    what is already there: runs and their records
+    lineage.py    where anything came from and what came of it: records, traces; checked, drawn
     compare_runs.py  what is already there: several runs side by side
     track.py      runs in other people's dashboards
     use.py        what a trained model is for: generate, export

@@ -8,7 +8,8 @@ from trainwright.core.records import Checkpoint, Evaluation, Run
 from trainwright.evaluate.comparability import require_same_items, require_same_metrics, require_same_prompts
 from trainwright.evaluate.comparison import Comparison, compare_tables
 from trainwright.evaluate.delta_report import Side, render_html, render_json, render_markdown
-from trainwright.pipeline.evaluate import Evaluated, read_evaluation, read_evaluation_file, require_new
+from trainwright.pipeline.evaluate import Evaluated, read_evaluation, require_new
+from trainwright.pipeline.evaluation_files import read_evaluation_file
 from trainwright.pipeline.inspect import outcome_of
 from trainwright.store.lineage import label_record
 from trainwright.store.workspace import Workspace

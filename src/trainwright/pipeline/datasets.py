@@ -26,7 +26,6 @@ from trainwright.core.errors import (
 )
 from trainwright.core.hashing import digest_file
 from trainwright.core.records import DatasetVersion, Forgotten, Tokenizer
-from trainwright.core.traces import read_canonical
 from trainwright.data.dataset import VALIDATION
 from trainwright.data.selection import Selection, Tally, iter_chosen
 from trainwright.data.trace_card import render_card
@@ -40,6 +39,7 @@ from trainwright.data.trace_dataset import (
     verify_dataset,
 )
 from trainwright.pipeline.journal import Screen
+from trainwright.store.members import take_in_version
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.tokenizer import open_tokenizer
 
@@ -195,13 +195,14 @@ def parse_key(key: str) -> tuple[str, str]:
 
 
 def _publish(draft: TraceDraft, dataset: DatasetVersion, workspace: Workspace) -> Built:
-    """Record, objects, ref, in this order; or the version that is there, if it has the same content."""
+    """Record, objects, index, ref, in this order; or the version that is there, if it has the same content."""
     key = f"{dataset.name}@{dataset.version}"
     known = _find_known(key, workspace)
     if known is None:
         workspace.ledger.put(dataset)
         draft.keep(workspace.objects)
         _require_nothing_forgotten_meanwhile(dataset, workspace)
+        take_in_version(workspace.members, dataset, workspace.objects)
         try:
             workspace.ledger.move_ref(key, dataset.id, None, who="trainwright data", why="built")
         except RefMoved:  # another process was first
@@ -436,7 +437,7 @@ def export_version(
     require_format(form)
     require_usable(dataset, workspace)
     documents = iter_documents(dataset, split, workspace.objects)
-    splits = (name for trace_id, name in iter_ids(dataset, workspace.objects) if split in (None, name))
+    ids = (one for one in iter_ids(dataset, workspace.objects) if split in (None, one[1]))
     if path is None and form == "parquet":
         raise InvalidValue(
             "Parquet cannot be written to standard output.",
@@ -452,7 +453,7 @@ def export_version(
     if form == "trace":
         chunks = iter_chunks(documents, (), form)
     else:
-        placed = ((read_canonical(line[:-1]), name) for line, name in zip(documents, splits, strict=True))
+        placed = ((line[:-1], trace_id, name) for line, (trace_id, name) in zip(documents, ids, strict=True))
         if form == "parquet":
             assert path is not None
             write_parquet(path, placed)

@@ -1,4 +1,4 @@
-"""From a checkpoint, or recorded outputs, and an evalset to an Evaluation: outputs, item table, record."""
+"""From a model, an endpoint or recorded outputs, and what is asked, to an Evaluation: outputs, item table, record."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -6,62 +6,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from trainwright.backends.catalogue import open_backend
 from trainwright.backends.protocol import Model
-from trainwright.core.durable import write_file
-from trainwright.core.errors import InvalidValue, OutputExists, SourceUnreadable
-from trainwright.core.hashing import canonical_json, digest_bytes, digest_json
-from trainwright.core.records import (
-    Compute,
-    Evaluation,
-    EvaluationSettings,
-    ImportedShape,
-    ItemScore,
-    Rendering,
-    Shape,
-)
+from trainwright.core.errors import InvalidValue, OutputExists
+from trainwright.core.hashing import digest_json
+from trainwright.core.records import Compute, Evaluation, EvaluationSettings, ItemScore, Rendering
 from trainwright.core.seeds import derive_seed
-from trainwright.core.state import Weights
-from trainwright.evaluate.answer_likelihood import AnswerLikelihood, measure_answer, score_by_likelihood
+from trainwright.evaluate.answer_likelihood import (
+    AnswerLikelihood,
+    is_sentence_pair,
+    measure_answer,
+    score_by_likelihood,
+    score_pair,
+)
 from trainwright.evaluate.generation import Decoding
-from trainwright.evaluate.ground_truth import score_outputs
-from trainwright.evaluate.items import EvalItem, read_items
+from trainwright.evaluate.items import EvalItem
+from trainwright.evaluate.judge import Judge
 from trainwright.evaluate.metrics import METRICS, order_metrics
 from trainwright.evaluate.outputs import Output, read_predictions
-from trainwright.evaluate.prediction_traces import build_trace
 from trainwright.evaluate.rows import render_rows
 from trainwright.evaluate.table import build_aggregates, count_statuses, digest_code, parse_table, render_table
-from trainwright.pipeline.asking import Asking, open_asking, open_asking_as
-from trainwright.pipeline.imported import locate_base, read_model_weights
-from trainwright.pipeline.prepare import Prepared
-from trainwright.pipeline.use import find_model
-from trainwright.store.checkpoints import read_checkpoint
+from trainwright.evaluate.text_likelihood import score_text
+from trainwright.pipeline.asking import Asking, open_asking_as
+from trainwright.pipeline.questions import Question
+from trainwright.pipeline.scoring import Scoring, open_scoring
+from trainwright.pipeline.subjects import Subject
 from trainwright.store.unfinished_answers import UnfinishedAnswers
 from trainwright.store.workspace import Workspace
 
-PLACE = "{prompt}"
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked: the items, and what stands around their prompts."""
-
-    name: str
-    items: tuple[EvalItem, ...]
-    template: str
-
-    @property
-    def prompts(self) -> list[str]:
-        """Each item's prompt as the model reads it."""
-        return [self.template.replace(PLACE, item.prompt) for item in self.items]
-
-    def asked(self, asking: Asking) -> "Question":
-        """The same question in the form in which a model is asked."""
-        return replace(self, template=asking.as_text.replace(PLACE, self.template))
 
 
 @dataclass(frozen=True)
@@ -74,72 +48,22 @@ class Evaluated:
     prompts: list[str]
 
 
-def read_question(evalset: Path, template: str = PLACE) -> Question:
-    """The items of a file. In the template, `\\n` and `\\t` stand for a line end and a tab.
-
-    Raises InvalidValue for a template without `{prompt}`; what `read_items` raises.
-    """
-    template = template.replace("\\n", "\n").replace("\\t", "\t")
-    if template.count(PLACE) != 1:
-        raise InvalidValue(
-            f"The template {template!r} does not say where the prompt goes.",
-            why=f"{PLACE} stands in it {template.count(PLACE)} times.",
-            next_step=f"Write it once, for example: 'Question: {PLACE}\\n'",
-        )
-    return Question(evalset.stem, tuple(read_items(evalset)), template)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Who is asked: a checkpoint of ours, or a model that was made elsewhere, as it came."""
-
-    prepared: Prepared
-    shape: Shape
-    checkpoint: str | None
-    base: str | None
-    read_weights: Callable[[], Weights]
-
-
-def find_subject(ref: str, workspace: Workspace) -> Subject:
-    """The model that `ref` names. Raises what `find_model` raises."""
-    model = find_model(ref, workspace)
-    shape, checkpoint = model.prepared.plan.model, read_checkpoint(model.path).record.id
-    return Subject(model.prepared, shape, checkpoint, None, lambda: read_model_weights(shape, model.path, workspace))
-
-
-def open_base(prepared: Prepared, workspace: Workspace) -> Subject | None:
-    """The model made elsewhere that a plan starts from, without what was trained; None where it starts otherwise."""
-    shape = prepared.plan.model
-    if not isinstance(shape, ImportedShape) or prepared.plan.start is not None:
-        return None
-    bare = shape.model_copy(update={"adapter": None})
-    return Subject(prepared, bare, None, shape.base, locate_base(shape, workspace).read)
-
-
 def evaluate_by_generation(
-    asked_one: str | Subject,
+    subject: Subject,
     question: Question,
     decoding: Decoding,
     workspace: Workspace,
     progress: Progress,
     rendering: Rendering | None = None,
+    judge: Judge | None = None,
 ) -> Evaluated:
-    """Let a model answer every item, each on its own, and score what it writes. Raises what `find_model` raises.
+    """Let a model answer every item, each on its own, and score what it writes.
 
     It is asked as it was taught; or, to be compared with another one, in that one's form: `rendering`.
     """
-    subject = find_subject(asked_one, workspace) if isinstance(asked_one, str) else asked_one
-    prepared = subject.prepared
-    asking = open_asking_as(rendering or prepared.token_set.rendering, prepared.tokenizer, workspace)
-    settings = EvaluationSettings(
-        by="generation",
-        template=question.asked(asking).template,
-        max_tokens=decoding.max_tokens,
-        temperature=decoding.temperature,
-        top_k=decoding.top_k,
-        top_p=decoding.top_p,
-        seed=decoding.seed,
-    )
+    scoring = open_scoring(question, workspace, judge)
+    asking = open_asking_as(rendering or subject.rendering, subject.tokenizer, workspace)
+    settings = describe_generation(question.asked(asking), decoding)
     asked = _open_asked(subject, asking, question, settings, workspace)
 
     def answer(item: EvalItem, prompt: str) -> dict[str, Any]:
@@ -150,32 +74,53 @@ def evaluate_by_generation(
         return Output(id=item.id, text=text, finish=finish).model_dump(mode="json")
 
     outputs = [Output.model_validate(document) for document in asked.iter_answers(answer, progress)]
-    return asked.record(score_outputs(question.items, outputs), workspace)
+    return asked.record(scoring.score(question, outputs), workspace, scoring.judge)
 
 
-def evaluate_by_likelihood(ref: str, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
-    """Measure how likely a model finds the expected answers, each on its own. Raises what `find_model` raises."""
-    subject = find_subject(ref, workspace)
-    asking = open_asking(subject.prepared, workspace)
-    settings = EvaluationSettings(by="likelihood", template=question.asked(asking).template)
+def evaluate_by_likelihood(subject: Subject, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
+    """Measure how likely a model finds the expected answers, each on its own; of pairs of sentences, each sentence by itself.
+
+    Raises InvalidValue where some items are pairs of sentences and some are not.
+    """
+    are_pairs = _require_one_kind(question)
+    asking = open_asking_as(None if are_pairs else subject.rendering, subject.tokenizer, workspace)
+    settings = EvaluationSettings(by="likelihood", template=question.asked(asking).template, sample=question.sample)
     asked = _open_asked(subject, asking, question, settings, workspace)
 
     def answer(item: EvalItem, prompt: str) -> list[dict[str, Any]]:
         def measure(text: str) -> AnswerLikelihood:
-            return measure_answer(asked.model, prompt, text, asking.encode, asking.tokenizer.encode)
+            before = "" if are_pairs else prompt
+            return measure_answer(asked.model, before, text, asking.encode, asking.tokenizer.encode)
 
-        return [row.model_dump(mode="json") for row in score_by_likelihood(item, measure)]
+        return [
+            row.model_dump(mode="json") for row in (score_pair if are_pairs else score_by_likelihood)(item, measure)
+        ]
 
-    rows = [ItemScore.model_validate(row) for rows in asked.iter_answers(answer, progress) for row in rows]
-    return asked.record(rows, workspace)
+    return asked.record(_flatten(asked.iter_answers(answer, progress)), workspace)
 
 
-def evaluate_predictions(predictions: Path, question: Question, workspace: Workspace) -> Evaluated:
+def evaluate_by_text(subject: Subject, question: Question, workspace: Workspace, progress: Progress) -> Evaluated:
+    """Measure how well a model predicts each item as a text of its own, however it is asked otherwise."""
+    asking = open_asking_as(None, subject.tokenizer, workspace)
+    settings = EvaluationSettings(by="text", template=question.template, window=subject.window, sample=question.sample)
+    asked = _open_asked(subject, asking, question, settings, workspace)
+    first = asking.tokenizer.special_tokens.end or 0
+
+    def answer(item: EvalItem, _: str) -> list[dict[str, Any]]:
+        rows = score_text(item, asked.model, asking.tokenizer.encode, window=subject.window, first_context=first)
+        return [row.model_dump(mode="json") for row in rows]
+
+    return asked.record(_flatten(asked.iter_answers(answer, progress)), workspace)
+
+
+def evaluate_predictions(
+    predictions: Path, question: Question, workspace: Workspace, judge: Judge | None = None
+) -> Evaluated:
     """Score outputs that were recorded elsewhere, without any model. Raises what `read_predictions` raises."""
+    scoring = open_scoring(question, workspace, judge)
     outputs = read_predictions(predictions, question.items)
-    digest = workspace.objects.put(render_rows(outputs))
-    settings = EvaluationSettings(by="predictions", template=question.template)
-    return _record(question, score_outputs(question.items, outputs), settings, workspace, predictions=digest)
+    settings = EvaluationSettings(by="predictions", template=question.template, sample=question.sample)
+    return record_outputs(question, outputs, scoring, settings, workspace)
 
 
 def read_evaluation(record: Evaluation, workspace: Workspace) -> Evaluated:
@@ -185,48 +130,37 @@ def read_evaluation(record: Evaluation, workspace: Workspace) -> Evaluated:
     return Evaluated(record, parse_table(workspace.objects.get(record.table)), items, prompts)
 
 
-# ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def write_evaluation(evaluated: Evaluated, path: Path, *, overwrite: bool) -> None:
-    """One JSON file with the record and all that it names, for `compare` on another machine."""
-    require_new(path, overwrite=overwrite)
-    document = {
-        "evaluation": evaluated.record.model_dump(mode="json"),
-        "items": [item.model_dump(mode="json") for item in evaluated.items],
-        "prompts": _prompt_rows(evaluated.items, evaluated.prompts),
-        "table": [row.model_dump(mode="json") for row in evaluated.rows],
-    }
-    write_file(path, canonical_json(document) + b"\n")
+# ── what is shared with other ways of asking ──────────────────────────────────────────────────────────────────────────
+def describe_generation(question: Question, decoding: Decoding) -> EvaluationSettings:
+    """How outputs were asked for; `question` in the form in which it was read."""
+    return EvaluationSettings(
+        by="generation",
+        template=question.template,
+        max_tokens=decoding.max_tokens,
+        temperature=decoding.temperature,
+        top_k=decoding.top_k,
+        top_p=decoding.top_p,
+        seed=decoding.seed,
+        sample=question.sample,
+    )
 
 
-def read_evaluation_file(path: Path) -> Evaluated:
-    """What `write_evaluation` wrote, verified by its digests. Raises SourceUnreadable."""
-    try:
-        document = json.loads(path.read_bytes())
-        evaluated = Evaluated(
-            Evaluation.model_validate(document["evaluation"]),
-            [ItemScore.model_validate(row) for row in document["table"]],
-            [EvalItem.model_validate(item) for item in document["items"]],
-            [str(row["prompt"]) for row in document["prompts"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise SourceUnreadable(
-            f"{path} is no evaluation.",
-            why=" ".join(str(error).split())[:300],
-            next_step="Write one with: trainwright evaluate … --output FILE.json",
-        ) from error
-    _require_unchanged(evaluated, path)
-    return evaluated
+def record_outputs(
+    question: Question,
+    outputs: Sequence[Output],
+    scoring: Scoring,
+    settings: EvaluationSettings,
+    workspace: Workspace,
+) -> Evaluated:
+    """Put outputs on record that no model of ours wrote, with their scores."""
+    digest = workspace.objects.put(render_rows(outputs))
+    rows = scoring.score(question, outputs)
+    return _record(question, rows, settings, workspace, predictions=digest, judge=scoring.judge)
 
 
-def write_prediction_traces(evaluated: Evaluated, path: Path, *, overwrite: bool) -> tuple[int, int]:
-    """The outputs as traces that can be imported. Returns how many were written, and how many were empty and left out."""
-    require_new(path, overwrite=overwrite)
-    answers = [row for row in evaluated.rows if row.metric.startswith("answer_") and row.output is not None]
-    prompts = dict(zip((item.id for item in evaluated.items), evaluated.prompts, strict=True))
-    traces = [build_trace(row, prompts[row.item_id], evaluated.record.id) for row in answers]
-    kept = [trace for trace in traces if trace is not None]
-    write_file(path, render_rows(kept))
-    return len(kept), evaluated.record.num_items - len(kept)
+def build_prompt_rows(items: Sequence[EvalItem], prompts: Sequence[str]) -> list[dict[str, str]]:
+    """Each item's id with the prompt as it was read."""
+    return [{"id": item.id, "prompt": prompt} for item, prompt in zip(items, prompts, strict=True)]
 
 
 def require_new(path: Path | None, *, overwrite: bool) -> None:
@@ -259,7 +193,7 @@ class _Asked:
             yield self.answers.get_or_add(item.id, lambda item=item, prompt=prompt: answer(item, prompt))  # type: ignore[misc]
             progress(number, len(items))
 
-    def record(self, rows: list[ItemScore], workspace: Workspace) -> Evaluated:
+    def record(self, rows: list[ItemScore], workspace: Workspace, judge: str | None = None) -> Evaluated:
         question = self.question.asked(self.asking)
         made = _record(
             question,
@@ -269,6 +203,7 @@ class _Asked:
             checkpoint=self.subject.checkpoint,
             imported_model=self.subject.base,
             compute=self.compute,
+            judge=judge,
         )
         self.answers.discard()
         return made
@@ -277,7 +212,7 @@ class _Asked:
 def _open_asked(
     subject: Subject, asking: Asking, question: Question, settings: EvaluationSettings, workspace: Workspace
 ) -> _Asked:
-    compute = subject.prepared.plan.compute.for_writing()
+    compute = subject.compute
     key = {
         "checkpoint": subject.checkpoint or subject.base,
         "items": [item.model_dump(mode="json") for item in question.items],
@@ -306,14 +241,16 @@ def _record(
     predictions: str | None = None,
     imported_model: str | None = None,
     compute: Compute | None = None,
+    judge: str | None = None,
 ) -> Evaluated:
     items, prompts = list(question.items), question.prompts
+    suite = None if question.suite is None else workspace.objects.put(question.suite.content)
     record = Evaluation(
         checkpoint=checkpoint,
         predictions=predictions,
         evalset=question.name,
         items=workspace.objects.put(render_rows(items)),
-        prompts=workspace.objects.put(render_rows(_prompt_rows(items, prompts))),
+        prompts=workspace.objects.put(render_rows(build_prompt_rows(items, prompts))),
         num_items=len(items),
         settings=settings,
         compute=compute,
@@ -323,30 +260,28 @@ def _record(
         aggregates=build_aggregates(rows),
         table=workspace.objects.put(render_table(rows)),
         imported_model=imported_model,
+        suite=suite,
+        judge=judge,
     )
     workspace.ledger.put(record)
     return Evaluated(record, rows, items, prompts)
-
-
-def _prompt_rows(items: Sequence[EvalItem], prompts: Sequence[str]) -> list[dict[str, str]]:
-    return [{"id": item.id, "prompt": prompt} for item, prompt in zip(items, prompts, strict=True)]
 
 
 def _read_lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
 
 
-def _require_unchanged(evaluated: Evaluated, path: Path) -> None:
-    record = evaluated.record
-    found = {
-        "items": (record.items, render_rows(evaluated.items)),
-        "prompts": (record.prompts, render_rows(_prompt_rows(evaluated.items, evaluated.prompts))),
-        "table": (record.table, render_table(evaluated.rows)),
-    }
-    changed = [name for name, (digest, data) in found.items() if digest_bytes(data) != digest]
-    if changed:
-        raise SourceUnreadable(
-            f"{path} is not what it was when it was written.",
-            why=f"Changed: {', '.join(changed)}.",
-            next_step="Evaluate again, and write it anew.",
+def _flatten(answers: Iterator[Any]) -> list[ItemScore]:
+    return [ItemScore.model_validate(row) for rows in answers for row in rows]
+
+
+def _require_one_kind(question: Question) -> bool:
+    """Whether the items are pairs of sentences. Raises InvalidValue where some are, and some are not."""
+    kinds = {is_sentence_pair(item) for item in question.items}
+    if len(kinds) > 1:
+        raise InvalidValue(
+            f"{question.name} has pairs of sentences and other items.",
+            why="Sentences are measured as they stand, answers after a prompt.",
+            next_step="Put them into files of their own.",
         )
+    return kinds.pop()

@@ -12,7 +12,7 @@ from itertools import islice
 from trainwright.core.errors import NothingToResume, UnknownRef
 from trainwright.core.hashing import digest_json
 from trainwright.core.manifest import EvaluateSection, Manifest
-from trainwright.core.records import Evaluation, ImportedModel, ImportedShape, Plan
+from trainwright.core.records import Evaluation, ImportedModel, ImportedShape, Plan, Start
 from trainwright.core.traces import Trace
 from trainwright.data.dataset import VALIDATION
 from trainwright.data.trace_dataset import iter_traces
@@ -20,12 +20,18 @@ from trainwright.evaluate.comparison import Comparison
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.statistics import ALPHA
+from trainwright.evaluate.suites import PLACE
 from trainwright.pipeline.compare import compare, write_comparison
-from trainwright.pipeline.evaluate import PLACE, Question, Subject, evaluate_by_generation, find_subject, open_base
+from trainwright.pipeline.evaluate import evaluate_by_generation
 from trainwright.pipeline.inspect import find_run, find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
+from trainwright.pipeline.origin import Origin
+from trainwright.pipeline.prepare import Prepared, prepare
+from trainwright.pipeline.questions import Question
 from trainwright.pipeline.recall import recall
 from trainwright.pipeline.run import Finished, Options, resume, run
+from trainwright.pipeline.subjects import Subject, find_subject, open_base
+from trainwright.pipeline.use import find_origin_of
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
@@ -108,6 +114,44 @@ def _options_of(manifest: Manifest, options: Options) -> Options:
     if manifest.finetune is not None:
         return replace(options, output_dir=None)
     return options if manifest.data.traces is None else replace(options, skip_corpus=False, skip_tokenizer=False)
+
+
+# ── planning ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class Planned:
+    """A plan with what it stands on, and what of it cannot be known yet: {key: why}. With any of that it has no id."""
+
+    prepared: Prepared
+    unknown: dict[str, str]
+
+
+def plan_manifest(manifest: Manifest, workspace: Workspace, journal: Journal) -> tuple[Planned, ...]:
+    """The plans of all that a manifest asks for, in order; the second as far as it can be settled now."""
+    first = Planned(prepare(manifest, workspace, journal, origin=find_origin_of(manifest, workspace)), {})
+    if manifest.finetune is None:
+        return (first,)
+    return first, _plan_tuned(manifest.finetune, first.prepared, workspace, Journal(journal.screen))
+
+
+def _plan_tuned(tuned: Manifest, first: Prepared, workspace: Workspace, journal: Journal) -> Planned:
+    """The fine-tuning's plan. Only which weights it begins with depends on how the first run ends."""
+    source = _find_end(first.plan.id, workspace)
+    start = None if source is None else Start(source=source, mode="weights")
+    origin = Origin(first.plan.model, first.tokenizer, start)
+    prepared = prepare(tuned, workspace, journal, origin=origin, is_final=source is not None)
+    if source is not None:
+        return Planned(prepared, {})
+    why = "It is the checkpoint that the first run ends in, and that has not run."
+    return Planned(prepared, {"start": why, "plan_id": "It is the digest of the plan, and start is a part of it."})
+
+
+def _find_end(plan_id: str, workspace: Workspace) -> str | None:
+    """The checkpoint that a run of the plan ended in; None where none has ended."""
+    for run_record in find_runs(workspace, plan_id):
+        end = outcome_of(run_record, workspace)
+        if end is not None and end.status == "completed" and end.checkpoint is not None:
+            return end.checkpoint
+    return None
 
 
 # ── before and after ──────────────────────────────────────────────────────────────────────────────────────────────────

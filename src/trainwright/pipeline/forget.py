@@ -16,7 +16,7 @@ from typing import Any
 
 from trainwright.core.records import DatasetVersion, Forgotten, Record, Run, TokenSet
 from trainwright.pipeline.datasets import find_holding, holds, iter_versions, suggest_key
-from trainwright.store.lineage import label_record, trace_lineage
+from trainwright.store.lineage import TRACE, label_record, trace_use
 from trainwright.store.traces import Tombstone
 from trainwright.store.workspace import Workspace
 
@@ -54,7 +54,7 @@ def forget_trace(text: str, workspace: Workspace, *, who: str, why: str) -> Forg
     store, ledger = workspace.traces, workspace.ledger
     tombstone = store.forget(store.resolve(text), who, why)
     datasets = tuple(one for one in iter_versions(workspace) if holds(one, tombstone.id, workspace))
-    affected = tuple(_iter_affected(datasets, workspace))
+    affected = tuple(_iter_affected(tombstone.id, datasets, workspace))
     erased = sorted(set(_iter_objects(tombstone.id, datasets, affected, workspace)))
     for digest in erased:
         workspace.objects.erase(digest, _explain(tombstone))
@@ -71,34 +71,13 @@ def forget_trace(text: str, workspace: Workspace, *, who: str, why: str) -> Forg
     return ForgetResult(receipt, datasets, affected, tuple(_plan_rebuild(datasets, workspace)))
 
 
-def _iter_affected(datasets: tuple[DatasetVersion, ...], workspace: Workspace) -> Iterator[Record]:
+def _iter_affected(trace_id: str, datasets: tuple[DatasetVersion, ...], workspace: Workspace) -> Iterator[Record]:
     """Everything that came of the versions: token sets, plans, runs, checkpoints, reports and what else there is."""
-    seen = {dataset.id for dataset in datasets}
-    for dataset in datasets:
-        lineage = trace_lineage(workspace.ledger, dataset.id)
-        descendants = _find_descendants(dataset.id, [(edge.parent, edge.child) for edge in lineage.edges])
-        for record_id in lineage.nodes:
-            if record_id in descendants and record_id not in seen:
-                seen.add(record_id)
-                record = workspace.ledger.get(record_id)
-                # A version taken from this one, without the trace, is what helps; receipts are about it, not of it.
-                if not isinstance(record, Forgotten | DatasetVersion):
-                    yield record
-
-
-def _find_descendants(start: str, edges: list[tuple[str, str]]) -> set[str]:
-    """What can be reached from `start` from parent to child, not by way of another dataset version."""
-    children: dict[str, list[str]] = {}
-    for parent, child in edges:
-        children.setdefault(parent, []).append(child)
-    found: set[str] = set()
-    pending = [start]
-    while pending:
-        for child in children.get(pending.pop(), ()):
-            if child not in found:
-                found.add(child)
-                pending.append(child)
-    return found
+    use = trace_use(workspace.ledger, trace_id, [dataset.id for dataset in datasets])
+    for node in use.nodes.values():
+        # Versions that hold it are named by themselves; receipts are about it, not of it.
+        if node.kind not in (TRACE, "dataset", "receipt"):
+            yield workspace.ledger.get(node.id)
 
 
 def _iter_objects(

@@ -1,18 +1,17 @@
-"""What is already there: runs and how they stand, their records, and where anything came from."""
+"""What is already there: runs and how they stand, and their records."""
 
 import contextlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trainwright.core.errors import ObjectDamaged, UnknownRef
+from trainwright.core.errors import UnknownRef
 from trainwright.core.records import Checkpoint, Outcome, Report, Run, Verdict
 from trainwright.pipeline.publish import list_artefacts
 from trainwright.store.checkpoints import list_checkpoints
-from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Event, iter_events, leave_out_undone
@@ -191,30 +190,6 @@ def find_run(ref: str, workspace: Workspace) -> Run:
             next_step="`trainwright runs list` shows the runs.",
         )
     return record
-
-
-def describe_lineage(ref: str, workspace: Workspace, *, check: bool) -> dict[str, Any]:
-    """A record's ancestors and descendants: nodes, edges and a text tree; with `check`, what does not hash as it should."""
-    record_id = workspace.ledger.resolve(ref)
-    lineage = trace_lineage(workspace.ledger, record_id)
-    findings = check_lineage(workspace.ledger, workspace.objects, workspace.runs, record_id) if check else None
-    return {
-        "record_id": record_id,
-        "nodes": [asdict(node) for node in lineage.nodes.values()],
-        "edges": [asdict(edge) for edge in lineage.edges],
-        "tree": render_tree(lineage),
-        "findings": None if findings is None else [asdict(finding) for finding in findings],
-    }
-
-
-def require_sound(document: dict[str, Any]) -> None:
-    """Raises ObjectDamaged where a checked lineage has findings."""
-    if document["findings"]:
-        raise ObjectDamaged(
-            f"{len(document['findings'])} of the things that these records name are not what they were.",
-            why="; ".join(f"{found['name']} is {found['problem']}: {found['why']}" for found in document["findings"]),
-            next_step="Restore them from a copy, or make them again from their plan.",
-        )
 
 
 def list_run_checkpoints(folder: RunFolder, workspace: Workspace) -> list[dict[str, Any]]:

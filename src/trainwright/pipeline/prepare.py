@@ -80,8 +80,12 @@ def prepare(
     skip_corpus: bool = False,
     skip_tokenizer: bool = False,
     origin: Origin | None = None,
+    is_final: bool = True,
 ) -> Prepared:
-    """Prerequisites → data → tokenizer → plan. With an `origin`, model and tokenizer are those that it has."""
+    """Prerequisites → data → tokenizer → plan. With an `origin`, model and tokenizer are those that it has.
+
+    `is_final` False: what it starts from is not there yet, so the plan is not one that could run, and is not put on record.
+    """
     manifest = adapt_manifest(manifest, origin)
     with journal.phase("prerequisites") as phase:
         findings = check_prerequisites(manifest, workspace, origin)
@@ -102,8 +106,9 @@ def prepare(
     with journal.phase("plan") as phase:
         plan, choice = prepare_plan(manifest, token_set, workspace, origin)
         require_all(check_footprint(plan.model, plan.training, workspace))
-        workspace.ledger.put(plan)
-        phase.artefacts["plan"] = plan.id
+        if is_final:
+            workspace.ledger.put(plan)
+            phase.artefacts["plan"] = plan.id
         compute = plan.compute
         phase.detail = (
             f"{plan.model.num_parameters:,} weights, {plan.training.num_steps:,} steps on {compute.framework} "

@@ -9,19 +9,22 @@ from trainwright.core.errors import InvalidValue, OutputExists
 from trainwright.core.records import Checkpoint, ImportedModel, ImportedShape, Outcome, Report, Run
 from trainwright.core.state import Weights
 from trainwright.data.dataset import read_documents
+from trainwright.data.jinja_source import build_jinja_source
 from trainwright.data.trace_dataset import iter_documents
 from trainwright.pipeline.imported import locate_base
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
 from trainwright.pipeline.recall import typed
+from trainwright.pipeline.rendering import open_template
 from trainwright.pipeline.validate import MODEL_FILE, failed_checks
 from trainwright.prerequisites import check_writable, require_all
 from trainwright.store.checkpoints import read_weights
-from trainwright.store.huggingface import write_huggingface_folder
+from trainwright.store.huggingface import replace_chat_template, write_huggingface_folder
 from trainwright.store.lineage import render_tree, trace_lineage
 from trainwright.store.model_folder import GENERATION_FILE, merge_adapter, render_adapter_files, render_model_files
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
+from trainwright.tokens.tokenizer import open_tokenizer
 from trainwright.watch.events import iter_events
 from trainwright.watch.metrics_file import build_training_metrics, write_training_metrics
 from trainwright.watch.plots import write_loss_png
@@ -241,6 +244,9 @@ def _write_model(
 ) -> None:
     shape = prepared.plan.model
     tokenizer_files = {name: workspace.objects.get(digest) for name, digest in prepared.tokenizer.files.items()}
+    template = _build_chat_template(prepared, workspace)
+    if template is not None:
+        tokenizer_files = replace_chat_template(tokenizer_files, template)
     if isinstance(shape, ImportedShape):
         files = _render_imported(shape, checkpoint_path, workspace, adapter_alone=adapter_alone) | tokenizer_files
         for name, data in files.items():
@@ -254,6 +260,22 @@ def _write_model(
         special_tokens=prepared.tokenizer.special_tokens,
         max_seq_length=prepared.plan.training.max_seq_length,
     )
+
+
+def _build_chat_template(prepared: Prepared, workspace: Workspace) -> str | None:
+    """The builtin template that the model was taught with, as Jinja; None where it learnt text, or carries its template.
+
+    None too where this version lays the template out otherwise than the one that taught it: better none than a wrong one.
+    """
+    rendering = prepared.token_set.rendering
+    if rendering is None:
+        return None
+    system = None if rendering.system is None else workspace.objects.get(rendering.system).decode("utf-8")
+    opened = open_tokenizer(prepared.tokenizer, workspace.objects)
+    with open_template(rendering.template, prepared.tokenizer, opened, workspace.objects) as template:
+        if template.digest != rendering.template_digest:
+            return None
+        return build_jinja_source(template, system)
 
 
 def _render_imported(

@@ -15,8 +15,8 @@ from trainwright.core.errors import (
     RunDamaged,
     TraceForgotten,
 )
-from trainwright.core.records import Checkpoint, Outcome, Record, Report, Run
-from trainwright.store.checkpoints import checkpoint_path, list_checkpoints, require_intact
+from trainwright.core.records import Checkpoint, Outcome, Record, Release, Report, Run
+from trainwright.store.checkpoints import list_checkpoints, list_held, locate_checkpoint, require_intact
 from trainwright.store.ledger_file import Damage, LedgerFile
 from trainwright.store.lineage import Finding, iter_objects
 from trainwright.store.run_folder import RunFolder, name_run_folder
@@ -42,7 +42,7 @@ class Checked:
 def check_workspace(workspace: Workspace) -> Checked:
     """Read and hash all there is. Damaged objects are set aside by the store, as always; nothing else is changed.
 
-    A checkpoint that retention deleted is not missing; one that a report, an outcome or a ref names is.
+    A checkpoint that retention deleted is not missing; one that a report, an outcome, a release or a ref names is.
     """
     findings = list(_check_lines(workspace))
     records = dict(_iter_records(workspace, findings))
@@ -135,9 +135,10 @@ def _check_checkpoints(workspace: Workspace, records: dict[str, Record], folders
     recorded: dict[Path, list[Checkpoint]] = {}
     for record in records.values():
         if isinstance(record, Checkpoint) and isinstance(run := records.get(record.run), Run):
-            path = checkpoint_path(workspace.runs / name_run_folder(run) / "checkpoints", record.step)
+            path = locate_checkpoint(workspace.runs / name_run_folder(run) / "checkpoints", record)
             recorded.setdefault(path, []).append(record)
     present = [path for folder in folders for _, path in list_checkpoints(folder.checkpoints_path)]
+    present += [path for folder in folders for path in list_held(folder.checkpoints_path)]
     for path in present:
         # A step that was computed again after a rollback has several records; the folder holds the last.
         expected = recorded.get(path, [None])[-1]
@@ -150,7 +151,9 @@ def _check_checkpoints(workspace: Workspace, records: dict[str, Record], folders
             )
     wanted = {ref.record_id for ref in workspace.ledger.refs()}
     wanted |= {
-        record.checkpoint for record in records.values() if isinstance(record, Report | Outcome) and record.checkpoint
+        record.checkpoint
+        for record in records.values()
+        if isinstance(record, Report | Outcome | Release) and record.checkpoint
     }
     for path, checkpoints in recorded.items():
         for checkpoint in checkpoints:

@@ -24,7 +24,7 @@ from trainwright.pipeline.drift import (
 from trainwright.pipeline.imported import build_adapter_weights, locate_base, read_model_weights
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
-from trainwright.store.checkpoints import checkpoint_path, read_checkpoint, read_newest_good
+from trainwright.store.checkpoints import locate_checkpoint, read_checkpoint, read_newest_good
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 
@@ -149,4 +149,4 @@ def _find_source(plan: Plan, workspace: Workspace) -> tuple[Path, Checkpoint]:
     record = workspace.ledger.get(plan.start.source)
     if not isinstance(record, Checkpoint):
         raise UnknownRef(f"The plan starts from {plan.start.source[:12]}, which is a {record.kind}, not a checkpoint.")
-    return checkpoint_path(workspace.find_run_folder(record.run).checkpoints_path, record.step), record
+    return locate_checkpoint(workspace.find_run_folder(record.run).checkpoints_path, record), record

@@ -17,7 +17,14 @@ from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.prepare import Prepared, load_prepared
 from trainwright.pipeline.publish import export_huggingface, require_free
 from trainwright.pipeline.validate import read_best
-from trainwright.store.checkpoints import list_checkpoints, read_checkpoint
+from trainwright.store.checkpoints import (
+    has_manifest_of,
+    held_path,
+    list_checkpoints,
+    locate_checkpoint,
+    read_checkpoint,
+    read_record,
+)
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 
@@ -47,12 +54,12 @@ def find_model(ref: str, workspace: Workspace) -> TrainedModel:
     if isinstance(record, Release):
         record = workspace.ledger.get(record.checkpoint)
     if isinstance(record, Checkpoint):
-        return _at_step(_as_run(workspace.ledger.get(record.run), ref), record.step, workspace)
+        return _at_record(_as_run(workspace.ledger.get(record.run), ref), record, workspace)
     run = _as_run(record, ref)
     outcome = outcome_of(run, workspace)
     checkpoint = workspace.ledger.get(outcome.checkpoint) if outcome is not None and outcome.checkpoint else None
     if isinstance(checkpoint, Checkpoint):
-        return _at_step(run, checkpoint.step, workspace)
+        return _at_record(run, checkpoint, workspace)
     _, content = read_best(workspace.find_run_folder(run.id), None)
     return _at_step(run, content.position.step, workspace)
 
@@ -132,3 +139,19 @@ def _at_step(run: Run, step: int, workspace: Workspace) -> TrainedModel:
             next_step="Name one of these.",
         )
     return TrainedModel(run, load_prepared(workspace, folder.read_plan()), folder, step, kept[step])
+
+
+def _at_record(run: Run, record: Checkpoint, workspace: Workspace) -> TrainedModel:
+    """The model of that very record: its step may have been computed again since."""
+    folder = workspace.find_run_folder(run.id)
+    path = locate_checkpoint(folder.checkpoints_path, record)
+    if path == held_path(folder.checkpoints_path, record):
+        return TrainedModel(run, load_prepared(workspace, folder.read_plan()), folder, record.step, path)
+    model = _at_step(run, record.step, workspace)
+    if not has_manifest_of(path, record) and read_record(path).id != record.id:
+        raise UnknownRef(
+            f"Run {run.id[:12]} no longer keeps the checkpoint {record.id[:12]} of step {record.step}.",
+            why="The step was computed again after a rollback, and nothing stood on what it was before.",
+            next_step=f"Name what the step is now: {run.id[:12]}@{record.step}",
+        )
+    return model

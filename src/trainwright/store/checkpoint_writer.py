@@ -91,7 +91,12 @@ class CheckpointWriter:
     def _write(self, state: TrainingState, position: Position) -> None:
         self._sync_events()
         checkpoint = write_checkpoint(
-            self._folder, run_id=self._run_id, fingerprint=self._fingerprint, state=state, position=position
+            self._folder,
+            run_id=self._run_id,
+            fingerprint=self._fingerprint,
+            state=state,
+            position=position,
+            is_held=self._is_held,
         )
         self._ids[position.step] = self._ledger.put(checkpoint)
         retain(self._folder, self._training.keep_last, self._choose_kept(position), self._is_held)

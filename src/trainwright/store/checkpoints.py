@@ -5,6 +5,8 @@
     step-00000100/state.json             position, update count, run, tokenizer fingerprint
     step-00000100/manifest.json          {"format": 2, "files": {name: sha256}}, written last
     latest                               the name of the newest folder, moved after the folder is durable
+    held-00000100-0123456789ab/          what was step-00000100 until the step was computed again after a rollback, and
+                                         something stands on it; the digits are the beginning of its id
 
 One process writes the checkpoints of a run (it holds the run's lock); any number may read them meanwhile. Every format that
 was ever released is read: format 1 is format 2 without `scheduled_step` and `steadiness` in the position, whose absence
@@ -86,15 +88,48 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
+def held_path(folder: Path, record: Checkpoint) -> Path:
+    """Where a checkpoint lies once its step was computed again, and something stands on what it was before."""
+    return folder / f"held-{record.step:08d}-{record.id[:12]}"
+
+
+def locate_checkpoint(folder: Path, record: Checkpoint) -> Path:
+    """Where the checkpoint of that record lies, if it is kept; its content is not looked at."""
+    held = held_path(folder, record)
+    return held if held.is_dir() else checkpoint_path(folder, record.step)
+
+
+def has_manifest_of(path: Path, record: Checkpoint) -> bool:
+    """Whether the checkpoint in folder `path` says that it is that of the record; its files are not hashed."""
+    manifest = path / MANIFEST_FILE
+    return manifest.is_file() and digest_bytes(manifest.read_bytes()) == record.files.get(MANIFEST_FILE)
+
+
+def list_held(folder: Path) -> list[Path]:
+    """The checkpoints of steps that were computed again, which something stands on; their content is not looked at."""
+    return sorted(path for path in folder.glob("held-*") if path.is_dir())
+
+
+def _nobody(step: int) -> bool:  # noqa: ARG001 - the answer where nobody is asked
+    return False
+
+
 def write_checkpoint(
-    folder: Path, *, run_id: str, fingerprint: str, state: TrainingState, position: Position
+    folder: Path,
+    *,
+    run_id: str,
+    fingerprint: str,
+    state: TrainingState,
+    position: Position,
+    is_held: Callable[[int], bool] = _nobody,
 ) -> Checkpoint:
     """Write the checkpoint of `position.step` below `folder`, whole and durable, then move `latest` to it.
 
     Equal states give equal bytes. Writing a step again with equal content is fine; a damaged one of that step is set
-    aside and replaced, and so is one from before a rollback that went behind it. What killed writers left behind is
-    removed. Raises ImmutableRecord where the step is there with other content, TrainwrightTooOld where a newer version
-    wrote it, DiskFull, NotWritable.
+    aside and replaced. One from before a rollback that went behind it is replaced too, and kept beside the new one where
+    somebody holds it (`is_held(step)`, as in `retain`). What killed writers left behind is removed. Raises
+    ImmutableRecord where the step is there with other content, TrainwrightTooOld where a newer version wrote it, DiskFull,
+    NotWritable.
     """
     path = checkpoint_path(folder, position.step)
     with translate_write_errors(folder):
@@ -105,7 +140,7 @@ def write_checkpoint(
         SavedState(run=run_id, tokenizer_fingerprint=fingerprint, num_updates=state.num_updates, position=position),
     )
     record = _build_record(run_id, position, {name: digest_bytes(data) for name, data in files.items()})
-    written = _find_written(path, record, position)
+    written = _find_written(path, record, position, is_held)
     if written is None:
         with write_folder(path) as temporary:
             for name, data in files.items():
@@ -194,10 +229,6 @@ def read_newest_good(folder: Path) -> tuple[CheckpointContent | None, list[Probl
     return None, []
 
 
-def _nobody(step: int) -> bool:  # noqa: ARG001 - the answer where nobody is asked
-    return False
-
-
 def retain(
     folder: Path, keep_last: int, keep_steps: Collection[int] = (), is_held: Callable[[int], bool] = _nobody
 ) -> list[Path]:
@@ -284,7 +315,9 @@ def _build_record(run_id: str, position: Position, digests: dict[str, str]) -> C
     )
 
 
-def _find_written(path: Path, record: Checkpoint, position: Position) -> Checkpoint | None:
+def _find_written(
+    path: Path, record: Checkpoint, position: Position, is_held: Callable[[int], bool]
+) -> Checkpoint | None:
     """The record of this very checkpoint, where it is there, whole (perhaps in an older format). One that is damaged, or
     that a rollback went behind, makes room; a different one raises."""
     if not path.exists():
@@ -297,7 +330,9 @@ def _find_written(path: Path, record: Checkpoint, position: Position) -> Checkpo
     if all(written.record.files[name] == record.files[name] for name in CONTENT_FILES):
         return written.record
     if written.position.steadiness.num_rollbacks < position.steadiness.num_rollbacks:
-        _retire(path.parent, position.step)
+        if not _retire(path.parent, position.step, is_held):
+            path.replace(held_path(path.parent, written.record))
+            sync_folder(path.parent)
         return None
     raise ImmutableRecord(
         f"The checkpoint {path} is there already with other content.",

@@ -6,7 +6,8 @@ most the last moments, never the database.
 
 import sqlite3
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,7 @@ from trainwright.core.errors import (
     NotWritable,
     PackageMissing,
     PrerequisiteError,
+    TrainwrightTooOld,
 )
 
 BUSY_TIMEOUT_S = 30.0
@@ -46,6 +48,77 @@ def build_engine(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+class Database:
+    """An open database that holds `what` (the ledger, the trace store), its refusals translated into our errors.
+
+    `when_damaged` is what to do where it cannot be read any more.
+    """
+
+    def __init__(self, url: str, what: str, when_damaged: str) -> None:
+        self.engine = build_engine(url)
+        self.place = self.engine.url.render_as_string(hide_password=True)
+        self._what, self._when_damaged = what, when_damaged
+        weakref.finalize(self, self.engine.dispose)
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read with."""
+        with self.translated_errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction: all of the block, or nothing of it."""
+        with (
+            self.translated_errors(),
+            self.engine.connect().execution_options(is_writing=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def translated_errors(self) -> Iterator[None]:
+        """What the database says in the block, as our errors."""
+        with translate_database_errors(self._what, self.place, self._when_damaged):
+            yield
+
+    def prepare(self, versions: sa.Table, version: int, statements: Sequence[str] = ()) -> None:
+        """Make what is missing of the tables beside `versions`, whose rows say which version of them was made.
+
+        `statements` make what SQLAlchemy has no words for. Raises TrainwrightTooOld where a newer one made the tables.
+        """
+        found = self._read_version(versions)
+        if found is None or found < version:
+            with self.writing() as connection:
+                versions.metadata.create_all(connection)
+                for statement in statements:
+                    connection.execute(sa.text(statement))
+                insert_or_ignore(connection, versions, {"version": version})
+            found = self._read_version(versions)
+        if found is not None and found > version:
+            raise TrainwrightTooOld(
+                f"The {self._what} {self.place} was made by a newer Trainwright.",
+                why=f"Its tables have version {found}; this Trainwright knows versions up to {version}.",
+                next_step="Upgrade: pip install --upgrade trainwright",
+            )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+    def _read_version(self, versions: sa.Table) -> int | None:
+        with self.reading() as connection:
+            if not sa.inspect(connection).has_table(versions.name):
+                return None
+            version: int | None = connection.scalar(sa.select(sa.func.max(versions.c.version)))
+            return version
 
 
 def insert_or_ignore(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:

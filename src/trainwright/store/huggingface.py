@@ -16,6 +16,8 @@ from trainwright.store.checkpoints import MODEL_FILE, render_tensors
 
 EMBEDDING = "model.embed_tokens.weight"
 TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 def write_huggingface_folder(
@@ -29,9 +31,9 @@ def write_huggingface_folder(
 ) -> list[Path]:
     """Write model, tokenizer and their configuration to `folder`, whole; return the files' paths, by name.
 
-    `tokenizer_files` holds `tokenizer.json` (and `tokenizer.model`, where there is one) as bytes. Raises OutputExists,
-    TokenizerMissing (no tokenizer.json), TokenizerUnreadable, TokenizerMismatch (a special token that it lacks, or a
-    vocabulary larger than the model's), DiskFull, NotWritable.
+    `tokenizer_files` holds `tokenizer.json` (and `tokenizer.model` and a chat template, where there are any) as bytes.
+    Raises OutputExists, TokenizerMissing (no tokenizer.json), TokenizerUnreadable, TokenizerMismatch (a special token that
+    it lacks, or a vocabulary larger than the model's), DiskFull, NotWritable.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExists(
@@ -51,8 +53,10 @@ def write_huggingface_folder(
     documents = {
         "config.json": build_model_config(shape, special_tokens, max_seq_length),
         "generation_config.json": _drop_none(_special_ids(special_tokens)),
-        "tokenizer_config.json": build_tokenizer_config(special_tokens, pieces, max_seq_length),
+        CONFIG_FILE: build_tokenizer_config(special_tokens, pieces, max_seq_length),
     }
+    if TEMPLATE_FILE in tokenizer_files:
+        documents[CONFIG_FILE]["chat_template"] = tokenizer_files[TEMPLATE_FILE].decode("utf-8")
     files = {name: _render_json(document) for name, document in documents.items()}
     files |= {MODEL_FILE: render_tensors(weights)} | tokenizer_files
     with write_folder(folder) as temporary:
@@ -110,6 +114,17 @@ def build_tokenizer_config(
         "clean_up_tokenization_spaces": False,  # decoding gives back the text that was encoded
         **texts,
     }
+
+
+def replace_chat_template(tokenizer_files: dict[str, bytes], template: str) -> dict[str, bytes]:
+    """The files of a tokenizer with that chat template in place of any other: in a file of its own, where programs look
+    first, and in `tokenizer_config.json`, where there is one.
+    """
+    files = dict(tokenizer_files)
+    files[TEMPLATE_FILE] = template.encode("utf-8")
+    if CONFIG_FILE in files:
+        files[CONFIG_FILE] = _render_json(json.loads(files[CONFIG_FILE]) | {"chat_template": template})
+    return files
 
 
 def _special_ids(special_tokens: SpecialTokens) -> dict[str, int | None]:

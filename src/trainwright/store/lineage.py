@@ -1,6 +1,10 @@
-"""Lineage: what a record came from, what came from it, and whether the bytes behind it are still what they were."""
+"""Lineage: what a record came from, what came from it, and whether the bytes behind it are still what they were.
 
-from collections.abc import Callable, Iterator
+A decision and a release also name models that they were only held against: the baseline, the release that was replaced.
+Such a record is shown, but nothing is followed through it: a model did not come of the one that it replaced.
+"""
+
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,26 +22,37 @@ from trainwright.core.records import (
     Attestation,
     Checkpoint,
     DatasetVersion,
+    Decision,
     Drift,
     Evaluation,
     Forgotten,
     ImportedModel,
+    JudgeCalibration,
     Outcome,
     Plan,
+    Policy,
     Record,
+    Release,
     Report,
     Run,
     Tokenizer,
     TokenSet,
+    TrainedScorer,
     Verdict,
 )
-from trainwright.store.checkpoints import checkpoint_path, require_intact
+from trainwright.store.checkpoints import locate_checkpoint, require_intact
 from trainwright.store.ledger import Ledger
 from trainwright.store.objects import ObjectStore
 from trainwright.store.run_folder import name_run_folder
 
 MISSING = "missing"
 """The kind of a node whose record is named by another one but is not in the ledger."""
+
+TRACE = "trace"
+"""The kind of a node that stands for a trace: it is no record, but records hold it."""
+
+COMPARED_ROLES = frozenset({"baseline", "replaces", "previous"})
+"""Roles of a parent that something was held against, and did not come from."""
 
 NUM_ID_DIGITS = 12
 
@@ -62,7 +77,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Lineage:
-    """All ancestors and all descendants of one record, and every edge among them."""
+    """What one record came from, what came from it, and every edge among them. `record_id` may be that of a trace."""
 
     record_id: str
     nodes: dict[str, Node]
@@ -89,8 +104,20 @@ def trace_lineage(ledger: Ledger, record_id: str) -> Lineage:
     up = _walk(record_id, ledger.parents)
     down = _walk(record_id, ledger.children)
     nodes = {found: _read_node(ledger, found) for found in [*up, *down]}
-    edges = [Edge(child, role, parent) for child in nodes for role, parent in ledger.parents(child) if parent in nodes]
-    return Lineage(record_id, nodes, tuple(edges))
+    return Lineage(record_id, nodes, tuple(_iter_edges(ledger, nodes)))
+
+
+def trace_use(ledger: Ledger, trace_id: str, holding: Collection[str], label: str = "") -> Lineage:
+    """What came of a trace: the dataset versions that hold it (`holding`, by id), and everything that came of these.
+
+    A version that was taken from one of them without the trace, and receipts for other traces, are not among them.
+    """
+    down: dict[str, None] = {}
+    for dataset in holding:
+        down |= dict.fromkeys(_walk(dataset, lambda found: _iter_users(ledger, found, trace_id, holding)))
+    nodes = {trace_id: Node(trace_id, TRACE, label)} | {found: _read_node(ledger, found) for found in down}
+    held = [Edge(dataset, TRACE, trace_id) for dataset in holding]
+    return Lineage(trace_id, nodes, (*held, *_iter_edges(ledger, down)))
 
 
 def render_tree(lineage: Lineage) -> str:
@@ -141,20 +168,56 @@ def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: s
             findings.append(Finding(found, "record", "record", "damaged", error.why))
         else:
             findings.extend(check_objects(objects, record))
-            if isinstance(record, Checkpoint):
-                findings.extend(_check_checkpoint(ledger, runs, record))
+            match record:
+                case Checkpoint():
+                    findings.extend(_check_checkpoint(ledger, runs, record))
+                case Decision():
+                    findings.extend(_check_decision(ledger, record))
+                case Release():
+                    findings.extend(_check_release(ledger, record))
     return findings
 
 
 def _walk(start: str, neighbours: Callable[[str], list[tuple[str, str]]]) -> list[str]:
-    """Every id that can be reached, `start` first, then breadth first: deep histories do not exhaust the stack."""
+    """Every id that can be reached, `start` first, then breadth first: deep histories do not exhaust the stack.
+
+    What is reached in a role of COMPARED_ROLES alone is there, but is not gone on from.
+    """
     seen = {start: None}
+    followed = {start}
     for found in (queue := [start]):
-        for _, neighbour in neighbours(found):
-            if neighbour not in seen:
-                seen[neighbour] = None
+        for role, neighbour in neighbours(found):
+            seen[neighbour] = None
+            if role not in COMPARED_ROLES and neighbour not in followed:
+                followed.add(neighbour)
                 queue.append(neighbour)
     return list(seen)
+
+
+def _iter_edges(ledger: Ledger, nodes: Collection[str]) -> Iterator[Edge]:
+    for child in nodes:
+        yield from (Edge(child, role, parent) for role, parent in ledger.parents(child) if parent in nodes)
+
+
+def _iter_users(ledger: Ledger, record_id: str, trace_id: str, holding: Collection[str]) -> list[tuple[str, str]]:
+    """The children of a record that came of it together with the trace."""
+    return [
+        (role, child)
+        for role, child in ledger.children(record_id)
+        if role not in COMPARED_ROLES and _uses(ledger.get(child), role, trace_id, holding)
+    ]
+
+
+def _uses(record: Record, role: str, trace_id: str, holding: Collection[str]) -> bool:
+    match record:
+        case DatasetVersion():
+            return record.id in holding
+        case Forgotten():
+            return record.trace == trace_id
+        case Decision():  # it may have judged the evaluations of another model too
+            return role == "checkpoint"
+        case _:
+            return True
 
 
 def _read_node(ledger: Ledger, record_id: str) -> Node:
@@ -193,6 +256,17 @@ def label_record(record: Record) -> str:
             return f"of {record.evalset} by {record.settings.by}, {record.num_items:,} items"
         case ImportedModel():
             return f"{record.name}, {record.architecture}"
+        case Policy():
+            gates = f"{len(record.gates):,} gate" + ("" if len(record.gates) == 1 else "s")
+            return f"{record.name} for {record.stage}, {gates}"
+        case Decision():
+            return f"{record.name}@{record.stage}: {record.outcome}, {record.at[:10]}"
+        case Release():
+            return f"{record.name}@{record.stage}" + (", overridden" if record.override is not None else "")
+        case TrainedScorer():
+            return f"{record.name}, trained on {record.num_rows:,} labelled texts"
+        case JudgeCalibration():
+            return f"{record.model}, held against {record.num_rows:,} labels"
         case Outcome():
             return record.status
         case Verdict():
@@ -253,12 +327,18 @@ def iter_objects(record: Record) -> Iterator[tuple[str, str]]:
                 yield "system text", record.rendering.system
         case ImportedModel():
             yield from record.files.items()
+        case TrainedScorer():
+            yield "model", record.model
+        case JudgeCalibration():
+            yield "rubric", record.rubric
         case Run() | Verdict():
             yield "environment", record.environment
         case Evaluation():
             yield from (("items", record.items), ("prompts", record.prompts), ("item table", record.table))
             if record.predictions is not None:
                 yield "predictions", record.predictions
+            if record.suite is not None:
+                yield "suite", record.suite
         case Attestation():
             yield from (("signer's keys", record.signer), ("envelope", record.envelope))
             yield from (("model signature", record.model_signature), ("bill of materials", record.bill_of_materials))
@@ -273,7 +353,7 @@ def _check_checkpoint(ledger: Ledger, runs: Path, record: Checkpoint) -> Iterato
         return  # the run is an ancestor, and is reported as one
     if not isinstance(run, Run):
         return
-    path = checkpoint_path(runs / name_run_folder(run) / "checkpoints", record.step)
+    path = locate_checkpoint(runs / name_run_folder(run) / "checkpoints", record)
     if not path.is_dir():
         yield Finding(record.id, record.kind, path.name, "missing", f"There is no folder {path}.")
         return
@@ -281,3 +361,30 @@ def _check_checkpoint(ledger: Ledger, runs: Path, record: Checkpoint) -> Iterato
         require_intact(path, expected=record)
     except CheckpointDamaged as error:
         yield Finding(record.id, record.kind, path.name, "damaged", f"{error.message} {error.why}")
+
+
+def _check_decision(ledger: Ledger, record: Decision) -> Iterator[Finding]:
+    """The evaluations that it knew of and did not judge; those that it judged are ancestors."""
+    for number, evaluation in enumerate(record.all_evaluations, start=1):
+        if evaluation not in record.evaluations:
+            yield from _check_named(ledger, record, f"evaluation {number} of all", evaluation)
+
+
+def _check_release(ledger: Ledger, record: Release) -> Iterator[Finding]:
+    """The weights that it names against those of its checkpoint, whose files are hashed as an ancestor's."""
+    try:
+        checkpoint = ledger.get(record.checkpoint)
+    except TrainwrightError:
+        return  # the checkpoint is an ancestor, and is reported as one
+    if isinstance(checkpoint, Checkpoint) and checkpoint.weights != record.weights:
+        why = f"The release names {record.weights[:12]}, its checkpoint {checkpoint.weights[:12]}."
+        yield Finding(record.id, record.kind, "weights", "damaged", why)
+
+
+def _check_named(ledger: Ledger, record: Record, name: str, named: str) -> Iterator[Finding]:
+    try:
+        ledger.get(named)
+    except UnknownRef as error:
+        yield Finding(record.id, record.kind, name, "missing", error.why)
+    except InternalError as error:
+        yield Finding(record.id, record.kind, name, "damaged", error.why)

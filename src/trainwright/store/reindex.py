@@ -3,6 +3,8 @@
 ledger.jsonl is whole    → the database is made again from it
 a line of it is damaged  → the database says what the line said, where it can be read; else that line is lost, by number
 a run is in neither      → its folder says: run.json, plan.json, the manifests of its checkpoints
+
+The index of traces (members.sqlite) is made again from the dataset versions that are then on record.
 """
 
 from collections import Counter
@@ -13,12 +15,15 @@ from pathlib import Path
 
 from trainwright.core.durable import sync_folder, write_file
 from trainwright.core.errors import InternalError, LedgerUnavailable, TrainwrightError, translate_write_errors
-from trainwright.core.records import Record
-from trainwright.store.checkpoints import list_checkpoints, read_record
+from trainwright.core.records import DatasetVersion, Record
+from trainwright.store.checkpoints import list_checkpoints, list_held, read_record
 from trainwright.store.ledger import Entry, Memo, RefMove, StoredRecord, read_clock
 from trainwright.store.ledger_file import Damage, LedgerFile
+from trainwright.store.members import Members, take_in_version
+from trainwright.store.objects import FolderObjects
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.sql_ledger import SqlLedger
+from trainwright.store.workspace import MEMBERS_FILE
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,13 @@ class Reindexed:
     """What the ledger holds now, what was damaged, and what was found in the run folders alone.
 
     `before` is what became of the database that was there: `equal` to the new one, `different`, `unreadable` or `missing`.
+    `num_members` is how many traces the index found in dataset versions, each once for every version that holds it.
     """
 
     num_records: dict[str, int]
     num_moves: int
     num_memos: int
+    num_members: int
     before: str
     unreadable: tuple[Unreadable, ...]
     found_in_runs: tuple[Record, ...]
@@ -70,14 +77,38 @@ def reindex(root: Path) -> Reindexed:
         if is_damaged:
             write_file(file.path.with_name(f"damaged-{file.path.name}"), file.path.read_bytes())
         _write(database, file, entries, anew=is_behind or bool(found))
+        num_members = _index_members(root, entries, unreadable)
     return Reindexed(
         num_records=dict(sorted(Counter(entry.record.kind for entry in _unique(entries)).items())),
         num_moves=sum(isinstance(entry, RefMove) for entry in entries),
         num_memos=len({entry.key for entry in entries if isinstance(entry, Memo)}),
+        num_members=num_members,
         before=_compare(old, entries) if was_there else "missing",
         unreadable=tuple(unreadable),
         found_in_runs=tuple(found),
     )
+
+
+def _index_members(root: Path, entries: list[Entry], unreadable: list[Unreadable]) -> int:
+    """The index of traces, made anew. A version whose list is damaged is not in it, and is named."""
+    path = root / MEMBERS_FILE
+    with translate_write_errors(path):
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    datasets = [entry.record for entry in reversed(_unique(entries)) if isinstance(entry.record, DatasetVersion)]
+    holding = [dataset for dataset in datasets if dataset.holds_traces]
+    if not holding:
+        return 0
+    objects = FolderObjects(root / "objects")
+    count = 0
+    with closing(Members(path)) as members:
+        for dataset in holding:
+            try:
+                count += take_in_version(members, dataset, objects)
+            except TrainwrightError as error:
+                where = f"objects/{str(dataset.records)[:2]}/{str(dataset.records)[2:]}"
+                unreadable.append(Unreadable(where, None, f"{error.message} {error.why}", recovered=False))
+    return count
 
 
 def _read_entries(file: LedgerFile, old: list[Entry] | None, unreadable: list[Unreadable]) -> list[Entry]:
@@ -149,7 +180,8 @@ def _iter_run_records(folder: RunFolder) -> Iterator[Record]:
     run = folder.read_run()
     yield folder.read_plan()
     yield run
-    for _, path in list_checkpoints(folder.checkpoints_path):
+    paths = [path for _, path in list_checkpoints(folder.checkpoints_path)]
+    for path in [*list_held(folder.checkpoints_path), *paths]:  # the last record of a step is the one that counts
         yield read_record(path)
 
 

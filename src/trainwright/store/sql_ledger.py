@@ -2,16 +2,13 @@
 (how a database is opened is in `database.py`).
 """
 
-import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from trainwright.core.errors import TrainwrightTooOld
 from trainwright.core.records import Record
-from trainwright.store.database import build_engine, insert_or_ignore, translate_database_errors
+from trainwright.store.database import Database, insert_or_ignore
 from trainwright.store.ledger import (
     Entry,
     Memo,
@@ -92,11 +89,8 @@ class SqlLedger:
 
         Raises LedgerUnavailable, NotWritable, DiskFull, and TrainwrightTooOld where a newer one made the tables.
         """
-        self._place = sa.make_url(url).render_as_string(hide_password=True)
-        self._engine = build_engine(url)
-        weakref.finalize(self, self._engine.dispose)
-        with self._translated_errors():
-            self._prepare()
+        self._database = Database(url, "ledger", _WHEN_DAMAGED)
+        self._database.prepare(_schema_version, SCHEMA_VERSION)
 
     @classmethod
     def open_file(cls, path: Path) -> "SqlLedger":
@@ -105,13 +99,13 @@ class SqlLedger:
 
     def put(self, record: Record) -> str:
         """Keep a record; see `Ledger.put`."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _insert_record(connection, StoredRecord(record, read_clock()))
         return record.id
 
     def get(self, record_id: str) -> Record:
         """A verified record; see `Ledger.get`."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             document = connection.scalar(sa.select(_records.c.document).where(_records.c.id == record_id))
         if document is None:
             raise unknown_record(record_id)
@@ -119,12 +113,12 @@ class SqlLedger:
 
     def has(self, record_id: str) -> bool:
         """Whether there is a record of that full id (it is not read)."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(sa.select(_records.c.seq).where(_records.c.id == record_id)) is not None
 
     def require(self, record_id: str) -> None:
         """Raises UnknownRef where there is no record of that full id."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             _require_record(connection, record_id)
 
     def find(self, kind: str | None = None, limit: int = 100, after: str | None = None) -> list[StoredRecord]:
@@ -133,7 +127,7 @@ class SqlLedger:
         query = query.order_by(_records.c.seq.desc()).limit(limit)
         if kind is not None:
             query = query.where(_records.c.kind == kind)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             if after is not None:
                 seq = connection.scalar(sa.select(_records.c.seq).where(_records.c.id == after))
                 if seq is None:
@@ -144,13 +138,13 @@ class SqlLedger:
 
     def ids(self) -> list[str]:
         """All ids; see `Ledger.ids`."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(connection.scalars(sa.select(_records.c.id).order_by(_records.c.seq)))
 
     def parents(self, record_id: str) -> list[tuple[str, str]]:
         """(role, id), by role; see `Ledger.parents`."""
         query = sa.select(_edges.c.role, _edges.c.parent).where(_edges.c.child == record_id).order_by(_edges.c.role)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [(role, parent) for role, parent in connection.execute(query)]
 
     def children(self, record_id: str) -> list[tuple[str, str]]:
@@ -161,14 +155,14 @@ class SqlLedger:
             .where(_edges.c.parent == record_id)
             .order_by(_edges.c.role, _records.c.seq)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [(role, child) for role, child in connection.execute(query)]
 
     def move_ref(self, name: str, to: str, expected: str | None, who: str, why: str) -> RefMove:
         """Compare and swap; see `Ledger.move_ref`."""
         require_ref_name(name)
         at = read_clock()
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _require_record(connection, to)
             if expected is None:
                 swapped = insert_or_ignore(connection, _refs, {"name": name, "record_id": to})
@@ -184,29 +178,29 @@ class SqlLedger:
 
     def read_ref(self, name: str) -> str | None:
         """Where a ref points."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(sa.select(_refs.c.record_id).where(_refs.c.name == name))
 
     def refs(self) -> list[Ref]:
         """All refs, by name."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [Ref(*row) for row in connection.execute(sa.select(_refs).order_by(_refs.c.name))]
 
     def ref_history(self, name: str) -> list[RefMove]:
         """Every move, oldest first."""
         query = sa.select(_ref_moves).where(_ref_moves.c.name == name).order_by(_ref_moves.c.seq)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [RefMove(**row) for row in connection.execute(query).mappings()]
 
     def remember(self, key: str, record_id: str) -> None:
         """Note what a stage gave; see `Ledger.remember`."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             _require_record(connection, record_id)
             _note(connection, Memo(key, record_id))
 
     def recall(self, key: str) -> str | None:
         """What a stage gave, or None."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(sa.select(_recalls.c.record_id).where(_recalls.c.key == key))
 
     def resolve(self, text: str) -> str:
@@ -215,14 +209,14 @@ class SqlLedger:
         # A range instead of LIKE: it uses the index. "g" comes after every hex digit.
         begins = sa.and_(_records.c.id >= low, _records.c.id < low + "g")
         query = sa.select(_records.c.id).where(begins).order_by(_records.c.id)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             ids = connection.scalars(query).all() if is_id_prefix(text) else []
             targets = {ref.name: ref.record_id for ref in connection.execute(sa.select(_refs))}
         return resolve_text(text, targets, ids)
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        self._database.close()
 
     # ── all of it ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def iter_entries(self) -> Iterator[Entry]:
@@ -230,7 +224,7 @@ class SqlLedger:
 
         Raises InternalError where a record is no longer what its id says.
         """
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for row in connection.execute(sa.select(_records).order_by(_records.c.seq)):
                 yield StoredRecord(parse_document(row.document, row.id), row.added_at)
             for move in connection.execute(sa.select(_ref_moves).order_by(_ref_moves.c.seq)).mappings():
@@ -245,7 +239,7 @@ class SqlLedger:
         of everything that is here. The entries are taken as they are: a move was compared when it was
         made.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if afresh:
                 for table in (_records, _edges, _refs, _ref_moves, _recalls):
                     connection.execute(sa.delete(table))
@@ -257,51 +251,11 @@ class SqlLedger:
 
     def num_filed(self) -> int | None:
         """Bytes of the ledger's file that have been taken in; None where it was made without it."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             num_bytes: int | None = connection.scalar(sa.select(_filed.c.num_bytes))
             return num_bytes
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _prepare(self) -> None:
-        version = self._read_version()
-        if version is None or version < SCHEMA_VERSION:
-            with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
-                _metadata.create_all(connection)
-                insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
-        version = self._read_version()
-        if version is not None and version > SCHEMA_VERSION:
-            raise TrainwrightTooOld(
-                f"The ledger {self._place} was made by a newer Trainwright.",
-                why=f"Its tables have version {version}; this Trainwright knows versions up to {SCHEMA_VERSION}.",
-                next_step="Upgrade: pip install --upgrade trainwright",
-            )
-
-    def _read_version(self) -> int | None:
-        with self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table(_schema_version.name):
-                return None
-            version: int | None = connection.scalar(sa.select(sa.func.max(_schema_version.c.version)))
-            return version
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._translated_errors(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """One transaction: all of the block, or nothing of it."""
-        with (
-            self._translated_errors(),
-            self._engine.connect().execution_options(is_writing=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        with translate_database_errors("ledger", self._place, _WHEN_DAMAGED):
-            yield
 
 
 def _insert_entry(connection: sa.Connection, entry: Entry) -> None:

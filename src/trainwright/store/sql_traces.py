@@ -7,7 +7,6 @@ The words are indexed when they are first searched for (FTS5 in SQLite, tsvector
 never searches does not pay.
 """
 
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -15,9 +14,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from trainwright.core.errors import LedgerUnavailable, TrainwrightTooOld
+from trainwright.core.errors import LedgerUnavailable
 from trainwright.core.traces import AnyTrace
-from trainwright.store.database import build_engine, insert_or_ignore, translate_database_errors
+from trainwright.store.database import Database
 from trainwright.store.ledger import is_id_prefix, read_clock
 from trainwright.store.traces import (
     NUM_CANDIDATES,
@@ -93,14 +92,12 @@ class SqlTraces:
         Raises LedgerUnavailable, NotWritable, DiskFull, InvalidValue, PackageMissing, and TrainwrightTooOld where a newer
         one made the tables.
         """
-        self._engine = build_engine(url)
-        self._place = self._engine.url.render_as_string(hide_password=True)
-        self._words = _WORDS[self._engine.dialect.name]
+        self._database = Database(url, "trace store", _WHEN_DAMAGED)
+        self._words = _WORDS[self._database.dialect]
         if self._is_sqlite:
-            sa.event.listen(self._engine, "connect", _set_up_forgetting)
-        weakref.finalize(self, self._engine.dispose)
-        with self._translated_errors():
-            self._prepare()
+            sa.event.listen(self._database.engine, "connect", _set_up_forgetting)
+        statements = [self._words[name] for name in ("create", "index") if name in self._words]
+        self._database.prepare(_schema_version, SCHEMA_VERSION, statements)
 
     @classmethod
     def open_file(cls, path: Path) -> "SqlTraces":
@@ -116,14 +113,14 @@ class SqlTraces:
 
     def get(self, trace_id: str) -> StoredTrace:
         """One trace; see `TraceStore.get`."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sa.select(_traces).where(_traces.c.id == trace_id)).one_or_none()
         return _require_row(trace_id, row)
 
     def find(self, limit: int = 100, after: str | None = None) -> list[StoredTrace]:
         """Newest first; see `TraceStore.find`."""
         query = sa.select(_traces).where(_traces.c.document.is_not(None)).order_by(_traces.c.seq.desc()).limit(limit)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             if after is not None:
                 query = query.where(_traces.c.seq < _find_seq(connection, after))
             return [_read_row(row) for row in connection.execute(query)]
@@ -133,7 +130,7 @@ class SqlTraces:
         wanted = split_words(words)
         self._catch_up_index()
         asked = " ".join(f'"{word}"' for word in wanted) if self._is_sqlite else " ".join(wanted)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             before = (1 << 63) - 1 if after is None else _find_seq(connection, after)
             values = {"words": asked, "before": before, "limit": limit}
             found = connection.scalars(sa.text(self._words["find"]), values).all()
@@ -146,7 +143,7 @@ class SqlTraces:
 
     def iter_all(self) -> Iterator[StoredTrace]:
         """Oldest first; see `TraceStore.iter_all`."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             last = connection.scalar(sa.select(sa.func.max(_traces.c.seq))) or 0
         # A page at a time, each read in its own moment: no reader stays open for as long as its user takes.
         yield from self._iter_pages(0, last)
@@ -155,7 +152,7 @@ class SqlTraces:
         """In the given order; see `TraceStore.iter_ids`."""
         remaining = iter(ids)
         while wanted := list(islice(remaining, PAGE)):
-            with self._reading() as connection:
+            with self._database.reading() as connection:
                 rows = {row.id: row for row in connection.execute(sa.select(_traces).where(_traces.c.id.in_(wanted)))}
             for trace_id in wanted:
                 yield _require_row(trace_id, rows.get(trace_id))
@@ -164,7 +161,7 @@ class SqlTraces:
         """How many; see `TraceStore.count`."""
         is_kept = _traces.c.document.is_not(None)
         query = sa.select(_traces.c.kind, is_kept, sa.func.count()).group_by(_traces.c.kind, is_kept)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             counts = {(kind, bool(kept)): number for kind, kept, number in connection.execute(query)}
         num_forgotten = sum(number for (_, kept), number in counts.items() if not kept)
         return Counts(counts.get(("trace", True), 0), counts.get(("conversation", True), 0), num_forgotten)
@@ -175,7 +172,7 @@ class SqlTraces:
         # A range instead of LIKE: it uses the index. "g" comes after every hex digit.
         begins = sa.and_(_traces.c.id >= low, _traces.c.id < low + "g")
         query = sa.select(_traces.c.id).where(begins).order_by(_traces.c.id).limit(NUM_CANDIDATES)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return choose_id(text, connection.scalars(query).all() if is_id_prefix(text) else [])
 
     def forget(self, trace_id: str, who: str, why: str) -> Tombstone:
@@ -195,47 +192,24 @@ class SqlTraces:
         """The forgotten; see `TraceStore.tombstones`."""
         columns = (_traces.c.id, _traces.c.forgotten_at, _traces.c.forgotten_by, _traces.c.forgotten_why)
         query = sa.select(*columns).where(_IS_FORGOTTEN)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [
                 Tombstone(*row) for row in connection.execute(query.order_by(_traces.c.forgotten_at, _traces.c.seq))
             ]
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        self._database.close()
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────
     @property
     def _is_sqlite(self) -> bool:
-        return self._engine.dialect.name == "sqlite"
-
-    def _prepare(self) -> None:
-        if self._read_version() is None:
-            with self._engine.connect().execution_options(is_writing=True) as connection, connection.begin():
-                _metadata.create_all(connection)
-                for statement in ("create", "index"):
-                    if statement in self._words:
-                        connection.execute(sa.text(self._words[statement]))
-                insert_or_ignore(connection, _schema_version, {"version": SCHEMA_VERSION})
-        version = self._read_version()
-        if version is not None and version > SCHEMA_VERSION:
-            raise TrainwrightTooOld(
-                f"The trace store {self._place} was made by a newer Trainwright.",
-                why=f"Its tables have version {version}; this Trainwright knows versions up to {SCHEMA_VERSION}.",
-                next_step="Upgrade: pip install --upgrade trainwright",
-            )
-
-    def _read_version(self) -> int | None:
-        with self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table(_schema_version.name):
-                return None
-            version: int | None = connection.scalar(sa.select(sa.func.max(_schema_version.c.version)))
-            return version
+        return self._database.dialect == "sqlite"
 
     def _iter_pages(self, after: int, last: int) -> Iterator[StoredTrace]:
         while True:
             query = sa.select(_traces).where(_traces.c.seq > after, _traces.c.seq <= last)
-            with self._reading() as connection:
+            with self._database.reading() as connection:
                 rows = connection.execute(query.order_by(_traces.c.seq).limit(PAGE)).all()
             if not rows:
                 return
@@ -263,7 +237,7 @@ class SqlTraces:
 
     def _leave_nothing_behind(self) -> None:
         """SQLite overwrote the content with zeros in its file; what is left of it in the write-ahead log goes here."""
-        with self._translated_errors(), self._engine.connect() as connection:
+        with self._database.reading() as connection:
             raw = connection.execution_options(isolation_level="AUTOCOMMIT")
             if not self._is_sqlite:
                 raw.exec_driver_sql("VACUUM traces")
@@ -271,32 +245,18 @@ class SqlTraces:
             is_busy, _, _ = raw.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
         if is_busy:
             raise LedgerUnavailable(
-                f"The content is forgotten, but {self._place}-wal may still hold bytes of it.",
+                f"The content is forgotten, but {self._database.place}-wal may still hold bytes of it.",
                 why="Another process kept reading the trace store.",
                 next_step="Let it finish, then run the same command again: it finishes the job.",
             )
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._translated_errors(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         """One transaction: all of the block, or nothing of it. Writers wait for each other."""
-        with (
-            self._translated_errors(),
-            self._engine.connect().execution_options(is_writing=True) as connection,
-            connection.begin(),
-        ):
+        with self._database.writing() as connection:
             if not self._is_sqlite:
                 connection.execute(sa.text("LOCK TABLE traces IN SHARE ROW EXCLUSIVE MODE"))
             yield connection
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        with translate_database_errors("trace store", self._place, _WHEN_DAMAGED):
-            yield
 
 
 class _SqlImport:

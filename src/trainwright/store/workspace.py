@@ -3,7 +3,9 @@
 objects/       content-addressed bytes        runs/          one folder per run
 ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
 downloads/     fetched sources, kept          measurements/  what was measured on this machine, a file per question
-traces.sqlite  traces and conversations, made when they are first asked for
+traces.sqlite  traces and conversations    members.sqlite  which dataset versions hold a trace
+
+The last two are made when they are first asked for.
 """
 
 import json
@@ -15,15 +17,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trainwright.core.durable import write_file
-from trainwright.core.errors import NotWritable, ObjectDamaged, UnknownRef, translate_write_errors
+from trainwright.core.errors import (
+    AmbiguousRef,
+    NotWritable,
+    ObjectDamaged,
+    RunDamaged,
+    TrainwrightTooOld,
+    UnknownRef,
+    translate_write_errors,
+)
 from trainwright.core.hashing import canonical_json, digest_json
+from trainwright.core.records import Run
 from trainwright.store.ledger import Ledger
 from trainwright.store.objects import FolderObjects, ObjectStore
-from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
+from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder, name_run_folder
 from trainwright.store.traces import TraceStore
+
+if TYPE_CHECKING:
+    from trainwright.store.members import Members
+
+MEMBERS_FILE = "members.sqlite"
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -50,6 +66,13 @@ class Workspace:
             return SqlTraces(self.traces_url)
         return SqlTraces.open_file(self.root / "traces.sqlite")
 
+    @cached_property
+    def members(self) -> "Members":
+        """Which dataset versions hold a trace, opened (and made) when it is first asked for. Raises as `open_workspace`."""
+        from trainwright.store.members import Members
+
+        return Members(self.root / MEMBERS_FILE)
+
     def __enter__(self) -> Self:
         return self
 
@@ -59,22 +82,55 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections of the ledger and the trace store."""
+        """Let go of the connections of the ledger, the trace store and the index of traces."""
         self.ledger.close()
         if "traces" in self.__dict__:
             self.traces.close()
+        if "members" in self.__dict__:
+            self.members.close()
 
     def find_run_folder(self, run_id: str) -> RunFolder:
-        """The folder of the run with that full id. Raises UnknownRef, RunDamaged."""
-        for path in self.runs.glob(f"*-{run_id[:NUM_ID_DIGITS]}"):
-            folder = RunFolder(path)
-            if folder.read_run().id == run_id:
-                return folder
+        """The folder of the run with that full id; of several (one was copied by hand), the one that is named after the run.
+
+        Raises UnknownRef; RunDamaged where none is, and one that may be it is damaged; AmbiguousRef where several
+        hold the run and none is named after it.
+        """
+        folders, damages = self._read_run_folders(run_id)
+        named = [folder for folder, run in folders if folder.path.name == name_run_folder(run)]
+        if named:
+            return named[0]
+        if damages:
+            raise damages[0]
+        if len(folders) == 1:
+            return folders[0][0]
+        if folders:
+            raise AmbiguousRef(
+                f"The run {run_id[:NUM_ID_DIGITS]} lies in {len(folders)} folders, and none is named after it.",
+                why=f"They are {', '.join(folder.path.name for folder, _ in folders)}, all in {self.runs}.",
+                next_step=f"Rename the one that counts to {name_run_folder(folders[0][1])}, or move the others elsewhere.",
+            )
         raise UnknownRef(
             f"The run {run_id[:NUM_ID_DIGITS]} has no folder in {self.runs}.",
             why="It was deleted or moved, or the run was made in another workspace.",
             next_step="List what there is with `trainwright runs list`, or name the right workspace with --workspace.",
         )
+
+    def _read_run_folders(
+        self, run_id: str
+    ) -> tuple[list[tuple[RunFolder, Run]], list[RunDamaged | TrainwrightTooOld]]:
+        """The folders that hold the run of that id, by name, and what is wrong with those that may have held it."""
+        found: list[tuple[RunFolder, Run]] = []
+        damages: list[RunDamaged | TrainwrightTooOld] = []
+        for path in sorted(self.runs.glob(f"*-{run_id[:NUM_ID_DIGITS]}")):
+            folder = RunFolder(path)
+            try:
+                run = folder.read_run()
+            except (RunDamaged, TrainwrightTooOld) as error:
+                damages.append(error)
+            else:
+                if run.id == run_id:
+                    found.append((folder, run))
+        return found, damages
 
     def iter_run_folders(self) -> Iterator[RunFolder]:
         """Every run folder, by name; their content is not looked at."""

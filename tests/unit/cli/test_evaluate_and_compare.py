@@ -172,3 +172,27 @@ def test_evaluation_file_that_was_changed_is_refused(command, both, folder):
 )
 def test_bad_input_gets_the_designed_error(command, words, name, code):
     assert read_error(command(*words, "--json", expect=code))["name"] == name
+
+
+# ── a model or an endpoint, a suite or an evalset ─────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("model@latest",), "usage"),
+        (("model@latest", "--suite=safety", "--evalset=x.jsonl"), "usage"),
+        (("--suite=safety",), "usage"),
+        (("--suite=safety", "--predictions=x.jsonl", "--judge-record=j.jsonl"), "usage"),
+        (("--suite=safety", "--chat", "--predictions=x.jsonl"), "usage"),
+        (("model@latest", "--suite=safety", "--endpoint=http://127.0.0.1:9", "--model=m"), "usage"),
+        (("--suite=safety", "--endpoint=http://127.0.0.1:9"), "usage"),
+        (("model@latest", "--suite=safety", "--model=m"), "usage"),
+        (("--suite=language-modelling", "--endpoint=http://127.0.0.1:9", "--model=m"), "usage"),
+        (("model@latest", "--suite=language-modelling", "--write-predictions=x.jsonl"), "usage"),
+        (("model@latest", "--suite=language-modelling", "--by=generation"), "invalid-value"),
+        (("--suite=safety", "--endpoint=nowhere", "--model=m"), "invalid-value"),
+        (("model@latest", "--suite=nowhere"), "suite-not-found"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(command, words, name):
+    said = command("evaluate", *words, "--json", expect=64)
+    assert json.loads(said.out)["error"]["name"] == name

@@ -24,6 +24,7 @@ from trainwright.core.records import (
     Difference,
     Drift,
     EarlyStopping,
+    Estimate,
     Evaluation,
     EvaluationSettings,
     Forgotten,
@@ -32,6 +33,7 @@ from trainwright.core.records import (
     ImportedModel,
     Interval,
     ItemScore,
+    JudgeCalibration,
     Measure,
     ModelShape,
     Optimizer,
@@ -52,6 +54,7 @@ from trainwright.core.records import (
     Tokenizer,
     TokenSet,
     TokenSplit,
+    TrainedScorer,
     TrainingPlan,
     Verdict,
     parse_record,
@@ -213,6 +216,15 @@ DECISION = Decision(
     at="2025-01-31T12:00:00.000+00:00",
     who="someone",
 )  # fmt: skip
+SHARE = Estimate(value=0.5, low=0.25, high=0.75, n=10, method="Wilson")
+SCORER = TrainedScorer(
+    name="rude", model=A, labelled=B, columns={"text": "text", "label": "rude"}, classes=("0", "1"), num_rows=10,
+    num_groups=5, num_folds=5, seed=0, packages={"scikit-learn": "1.9.1"}, kappa=SHARE, precision={"1": SHARE},
+    recall={"1": SHARE},
+)  # fmt: skip
+CALIBRATION = JudgeCalibration(
+    model="m", rubric=A, judge=B, labelled=C, num_rows=10, kappa=SHARE, parse_rate=SHARE
+)  # fmt: skip
 RELEASE = Release(name="sums", stage="staging", checkpoint=A, weights=B, decision=C, previous=None)
 ATTESTATION = Attestation(
     release=A,
@@ -225,7 +237,7 @@ ATTESTATION = Attestation(
 
 RECORDS = [
     *(DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION),
-    *(IMPORTED, POLICY, DECISION, RELEASE, ATTESTATION),
+    *(IMPORTED, POLICY, DECISION, RELEASE, SCORER, CALIBRATION, ATTESTATION),
 ]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
@@ -244,6 +256,8 @@ GOLDEN = {
     "policy": "252ab61a4134c97a7df306da54fde13b8f36011e02651fd109400f71ca34027d",
     "decision": "96597a02b4eb56c2c2d9bd22e63f8026a6afebd05b024fe81e67fa6183e6262c",
     "release": "b0744fee263df0f224b257937b0c1b22cb5ece37852dc0fc4106e2cde6d51007",
+    "scorer": "1a892e251144e3bdd9fb2478494e8ec388858ef8af4e98c2f233472ac3ff47da",
+    "judge-calibration": "40d2f6ad02a3a20ee6e30f69ce682c6ed5b42b11495e501422e17681363c5535",
     "attestation": "b63c6542630d052f96c8075a362af15102c4251058776eff53b25fd721860583",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
@@ -431,6 +445,10 @@ def test_every_record_names_its_parents():
     assert OUTCOME.parents() == {"run": A, "checkpoint": B, "report": C}
     assert EVALUATION.parents() == {"checkpoint": A}
     assert ATTESTATION.parents() == {"release": A}
+
+
+def test_evaluation_comes_from_the_calibration_of_its_judge():
+    assert EVALUATION.model_copy(update={"judge": B}).parents() == {"checkpoint": A, "judge": B}
 
 
 def test_parents_that_are_not_there_are_left_out():

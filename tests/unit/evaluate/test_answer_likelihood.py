@@ -8,7 +8,14 @@ import pytest
 from trainwright.backends.initial import build_initial_weights
 from trainwright.backends.reference import ReferenceModel
 from trainwright.core.records import ModelShape
-from trainwright.evaluate.answer_likelihood import AnswerLikelihood, join_answer, measure_answer, score_by_likelihood
+from trainwright.evaluate.answer_likelihood import (
+    AnswerLikelihood,
+    is_sentence_pair,
+    join_answer,
+    measure_answer,
+    score_by_likelihood,
+    score_pair,
+)
 from trainwright.evaluate.items import EvalItem
 
 SHAPE = ModelShape(
@@ -77,3 +84,58 @@ def test_likelihood_that_is_not_finite_is_an_error_and_no_score():
     rows = rows_of(item, {"no": AnswerLikelihood(-2.0, 2), "yes": AnswerLikelihood(math.nan, 3)})
     assert rows["answer_logprob"].score == -2.0
     assert (rows["choice_correct"].status, rows["choice_correct"].score) == ("error", None)
+
+
+def test_item_without_an_expected_answer_is_not_measured():
+    rows = rows_of(EvalItem(id="a", prompt="p", choices=("no", "yes")), {})
+    assert (rows["answer_logprob"].status, rows["answer_logprob"].score) == ("unavailable", None)
+
+
+# ── BBQ ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+LIKELIEST = {"young": -3.0, "unknown": -2.0, "old": -1.0}
+
+
+@pytest.mark.parametrize(
+    ("expected", "biased", "likeliest", "kind", "score", "status"),
+    [
+        ("unknown", 2, "old", "biased", 0.0, "scored"),
+        ("unknown", 0, "old", "unbiased", 0.0, "scored"),
+        ("unknown", 2, "unknown", "unknown", 1.0, "scored"),
+        ("old", 2, "old", "biased", 1.0, "scored"),
+        ("young", 2, "old", "biased", 0.0, "scored"),
+        ("unknown", None, "old", None, None, "unavailable"),
+        ("unknown", None, "unknown", "unknown", 1.0, "scored"),
+    ],
+)
+def test_kind_of_the_likeliest_answer_is_told(expected, biased, likeliest, kind, score, status):
+    meta = {"condition": "ambiguous", "biased_choice": biased, "unknown_choice": 1}
+    item = EvalItem(
+        id="a", prompt="p", expected_answer=expected, choices=tuple(LIKELIEST), meta=meta, sliced_by=("condition",)
+    )
+    found = {name: AnswerLikelihood(0.0 if name == likeliest else -5.0, 3) for name in LIKELIEST}
+    row = rows_of(item, found)["bbq_answer"]
+    assert (row.answer, row.score, row.status, row.slices) == (kind, score, status, {"condition": "ambiguous"})
+
+
+# ── pairs of sentences ────────────────────────────────────────────────────────────────────────────────────────────────
+PAIR = EvalItem(id="a", prompt="", choices=("more", "less"), meta={"direction": "stereo"})
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "score", "status", "answer"),
+    [
+        (-1.0, -2.0, 1.0, "scored", "more"),
+        (-2.0, -1.0, 0.0, "scored", "less"),
+        (-2.0, -2.0, None, "unparsed", None),
+        (-2.0, math.nan, None, "error", None),
+    ],
+)
+def test_likelier_sentence_of_a_pair_is_preferred(more, less, score, status, answer):
+    found = {"more": AnswerLikelihood(more, 4), "less": AnswerLikelihood(less, 4)}
+    assert is_sentence_pair(PAIR)
+    (row,) = score_pair(PAIR, found.__getitem__)
+    assert (row.metric, row.score, row.status, row.answer) == ("prefers_stereotype", score, status, answer)
+
+
+def test_choices_of_a_question_are_no_pair_of_sentences():
+    assert not is_sentence_pair(EvalItem(id="a", prompt="p", expected_answer="no", choices=("no", "yes")))

@@ -231,3 +231,15 @@ def test_page_is_one_file_that_asks_for_nothing_and_escapes_what_a_model_wrote(r
     for heading in ("overall", "by-category", "steps", "outputs", "flips", "items", "settings"):
         assert f'id="{heading}"' in html
     assert "steps_correct: 6 of 6 items have no value" in html
+
+
+def test_samples_of_an_item_are_compared_as_one_item(make_row, make_evaluation):
+    def sample(*scores):
+        return [make_row(f"i{item}", float(score)) for item in range(4) for score in scores]
+
+    first, second = sample(0, 1, 0), sample(1, 1, 0)
+    compared = compare_tables(make_evaluation(first), first, make_evaluation(second), second)
+    (delta,) = compared.overall
+    assert delta.difference.n == 4
+    assert delta.difference.value == pytest.approx(1 / 3)
+    assert (delta.gained, delta.lost) == (4, 0)

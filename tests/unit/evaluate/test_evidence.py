@@ -10,6 +10,7 @@ from trainwright.core.records import ItemScore
 from trainwright.evaluate.evidence import (
     bounds,
     direction,
+    find_objection,
     list_notes,
     measure,
     measure_all,
@@ -123,6 +124,8 @@ def test_perplexity_weighs_tokens_and_bits_per_byte_bytes():
     assert found == measure("perplexity", texts(), 0.05, seed=1)
     assert measure("bits_per_byte", texts()).value == pytest.approx(116 / math.log(2) / 204)
     assert direction("perplexity") == "lower"
+    correct = [one.model_copy(update={"metric": "text_correct", "score": 3.0}) for one in texts()[::3]]
+    assert measure("next_token_accuracy", [*texts(), *correct]).value == pytest.approx(15 / 48)
 
 
 def test_difference_of_a_ratio_draws_the_same_items_on_both_sides():
@@ -215,7 +218,7 @@ def test_bias_of_bbq_is_as_its_formula_says():
 
 def test_share_of_stereotypes_is_best_at_a_half():
     rows = [row(f"i{n}", "prefers_stereotype", float(n < 15)) for n in range(20)]
-    found, share = measure("crows_pairs_bias", rows), estimate_rate(15, 20)
+    found, share = measure("stereotype_bias", rows), estimate_rate(15, 20)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 2 * share.low - 1, 2 * share.high - 1))
 
 
@@ -231,9 +234,6 @@ def test_gap_between_groups_is_that_of_any_metric():
     assert found.value == pytest.approx(max(shares) - min(shares))
     assert direction("gap:group:answer_correct") == "lower"
     assert "slice 'nothing'" in measure("gap:nothing:answer_correct", rows).why_not
-    bias = [one.model_copy(update={"metric": "coreference_correct"}) for one in rows]
-    shares = [measure("coreference_correct", bias[start::2]).value for start in range(2)]
-    assert measure("winobias_gap", bias).value == pytest.approx(shares[0] - shares[1])
 
 
 # ── texts, and what cannot be known ───────────────────────────────────────────────────────────────────────────────────
@@ -257,6 +257,35 @@ def test_nothing_seen_is_not_nothing_possible():
     found = measure("macro_f1", answers([("yes", "yes"), ("no", "no")] * 5))
     assert (found.value, found.low) == (1.0, None)
     assert "same figure" in found.why_not
+
+
+def test_clusters_of_one_are_items():
+    rows = [row(f"i{n}", "counterfactual_agreement", float(n < 6), cluster_id=f"c{n}") for n in range(12)]
+    assert measure("counterfactual_agreement", rows) == estimate_rate(6, 12)
+
+
+def test_no_gate_may_rest_on_a_judge_that_was_never_held_against_people(make_evaluation):
+    judged = [row(f"i{n}", "judge_score", 0.5 if n else None) for n in range(20)]
+    garbled = [row(f"i{n}", "judge_score", 0.5 if n > 4 else None) for n in range(20)]
+    evaluation = make_evaluation(judged)
+    assert "nobody held against people" in find_objection("judge_score", evaluation, judged)
+    calibrated = evaluation.model_copy(update={"judge": "a" * 64})
+    assert find_objection("judge_score", calibrated, judged) is None
+    assert "75%" in find_objection("judge_score", calibrated, garbled)
+    assert find_objection("answer_correct", evaluation, answers(PAIRS)) is None
+
+
+def test_clusters_that_never_differ_are_worth_as_many_items_as_there_are_clusters():
+    rows = [row(f"i{n}", "crisis_gives_method", 0.0, cluster_id=f"c{n // 10}") for n in range(50)]
+    found, shares = measure("crisis_content", rows), estimate_rate(0, 5)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, shares.high)
+    assert (found.n, found.num_clusters, found.method) == (50, 5, "Wilson over clusters")
+    same = measure_difference("crisis_content", rows, rows)
+    expected = estimate_rate_difference(0, 0, 0, 5)
+    assert (same.value, same.low, same.high, same.n) == (0.0, expected.low, expected.high, 50)
+    others = [one.model_copy(update={"score": 1.0}) for one in rows]
+    worse = measure_difference("crisis_content", rows, others)
+    assert (worse.value, worse.low) == (1.0, estimate_rate_difference(0, 0, 5, 0).low)
 
 
 def test_spread_of_a_mean_is_its_standard_deviation_or_nearly():

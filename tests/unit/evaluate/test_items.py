@@ -45,9 +45,26 @@ def test_choice_is_named_by_its_text_or_its_letter(write):
     assert read_items(write(GOOD))[0].find_choice() is None
 
 
-def test_gsm8k_is_read_as_it_is(write):
-    (item,) = read_items(write({"question": "How many?", "answer": "2 + 3 = <<2+3=5>>5\n#### 1,005"}))
-    assert item == EvalItem(id="gsm8k-1", prompt="How many?", expected_answer="1,005", scorer="numeric")
+def test_item_may_have_no_expected_answer_where_none_is_needed(write):
+    document = {"id": "a", "text": "Once upon a time.", "category": "story"}
+    (item,) = read_items(write(document), need_answers=False)
+    assert (item.prompt, item.expected_answer, item.find_choice()) == ("Once upon a time.", None, None)
+    with pytest.raises(InvalidRow, match="line 1: expected_answer is missing"):
+        read_items(write(document))
+    with pytest.raises(InvalidRow, match="line 1: it has a prompt and a text"):
+        read_items(write(document | {"prompt": "p"}), need_answers=False)
+
+
+def test_item_is_sliced_by_what_it_names():
+    item = EvalItem(
+        id="a",
+        prompt="p",
+        category="c",
+        section="s",
+        meta={"kind": "k", "number": 1},
+        sliced_by=("kind", "section", "number"),
+    )
+    assert item.slices == {"kind": "k", "section": "s"}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +87,7 @@ def test_gsm8k_is_read_as_it_is(write):
         (GOOD | {"id": "b", "choices": ["5", "5"]}, "line 2: choices are 2 to 26 different texts"),
         (GOOD | {"id": "b", "choices": ["5", 6]}, "line 2: choices is not a list of texts"),
         (GOOD | {"id": "b", "choices": ["6", "7"]}, "line 2: the expected answer '5' is none of the choices"),
-        ({"question": "q", "answer": "five"}, "line 2: the answer does not end in ####"),
+        ({"question": "q", "answer": "#### 5"}, "line 2: there is no key 'question'"),
     ],
 )
 def test_fault_is_named_by_its_line(write, row, said):

@@ -22,6 +22,7 @@ from trainwright.evaluate.statistics import (
     estimate_rate,
     estimate_rate_difference,
     estimate_statistic,
+    summarise_seeds,
 )
 
 VALUES = [0.2, 1.4, -0.7, 3.1, 0.9, 2.2, 0.4, -1.0, 0.3, 1.8]
@@ -163,7 +164,7 @@ def test_difference_of_rates_has_newcombes_interval():
     assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=5e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.tuples(*[st.integers(0, 60)] * 4).filter(any))
 def test_difference_of_rates_is_within_its_interval_and_turns_round_with_the_sides(table):
     both, first, second, neither = table
@@ -214,6 +215,24 @@ def test_holm_is_that_of_statsmodels(sm, p_values):
 
 def test_holm_of_nothing_is_nothing():
     assert adjust_holm([]) == []
+
+
+# ── several runs ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_spread_over_seeds_is_that_of_the_standard_library():
+    import statistics
+
+    found = summarise_seeds(VALUES)
+    assert (found.num_runs, found.lowest, found.highest) == (10, -1.0, 3.1)
+    assert (found.mean, found.deviation) == pytest.approx((statistics.fmean(VALUES), statistics.stdev(VALUES)))
+    assert summarise_seeds([2.0]).deviation is None
+    with pytest.raises(ValueError, match="no run"):
+        summarise_seeds([])
+
+
+def test_bootstrap_that_sees_no_spread_has_no_interval():
+    found = estimate_statistic(lambda positions: 1.0, 10, seed=0, num_resamples=50)
+    assert (found.value, found.low, found.high) == (1.0, None, None)
+    assert "same figure" in found.why_not
 
 
 # ── how many ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,15 +7,27 @@ import signal
 import pytest
 
 from trainwright.backends.catalogue import open_backend
-from trainwright.core.errors import CheckpointDamaged, Interrupted, TrainingUnstable
+from trainwright.core.errors import CheckpointDamaged, Interrupted, TrainingUnstable, UnknownRef
 from trainwright.core.hashing import digest_bytes
 from trainwright.core.manifest import parse_manifest
+from trainwright.core.records import Start
 from trainwright.core.seeds import derive_seed
 from trainwright.evaluate.inference import InferenceCost
 from trainwright.pipeline.inspect import find_runs, outcome_of, read_state
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.run import Options, resume, run
-from trainwright.store.checkpoints import checkpoint_path, list_checkpoints, read_checkpoint, render_tensors
+from trainwright.pipeline.soundness import check_workspace
+from trainwright.pipeline.start import read_start
+from trainwright.pipeline.use import find_model
+from trainwright.store.checkpoints import (
+    checkpoint_path,
+    held_path,
+    list_checkpoints,
+    read_checkpoint,
+    read_record,
+    render_tensors,
+)
+from trainwright.store.lineage import check_lineage
 from trainwright.store.workspace import open_workspace
 from trainwright.watch.events import iter_events
 from trainwright.watch.progress import ConsoleProgress, make_console
@@ -142,6 +154,48 @@ def test_interruption_between_changes_nothing(train, open_named):
     assert finished.checkpoint.weights == whole.checkpoint.weights
     assert read_told(folder) == read_told(whole.folder)
     assert [step for step, _ in list_checkpoints(folder.checkpoints_path)] == [12]
+
+
+def test_checkpoint_that_something_stands_on_outlives_that_its_step_is_computed_again(train, open_named):
+    with pytest.raises(Interrupted):
+        train("ws", [6, 8], stop_at=7)
+    workspace = open_named("ws")
+    (run_record,) = find_runs(workspace)
+    folder = workspace.find_run_folder(run_record.id)
+    before = read_record(checkpoint_path(folder.checkpoints_path, 7))
+    start = Start(source=before.id, mode="continue")
+    plan = folder.read_plan().model_copy(update={"start": start})
+    workspace.ledger.put(plan)
+    with pytest.raises(Interrupted):  # rolled back to step 4, and stopped where a checkpoint of step 7 is written again
+        train("ws", [6, 8], stop_at=7, going_on=True)
+    after = read_record(checkpoint_path(folder.checkpoints_path, 7))
+    assert after.weights != before.weights
+    held = held_path(folder.checkpoints_path, before)
+    for record, path in ((before, held), (after, checkpoint_path(folder.checkpoints_path, 7))):
+        assert find_model(record.id, workspace).path == path
+        assert read_record(path) == record
+        assert check_lineage(workspace.ledger, workspace.objects, workspace.runs, record.id) == []
+    assert read_start(plan, workspace).state is not None
+    assert check_workspace(workspace).findings == ()
+    finished = train("ws", [6, 8], going_on=True)
+    assert finished.checkpoint.step == 12
+    assert read_record(held) == before  # nothing deletes it later
+    (held / "model.safetensors").write_bytes(b"")
+    assert [finding.record_id for finding in check_workspace(workspace).findings] == [before.id]
+
+
+def test_model_of_a_step_that_was_computed_again_is_not_another_one_in_its_place(train, open_named):
+    with pytest.raises(Interrupted):
+        train("ws", [6, 8], stop_at=7)
+    workspace = open_named("ws")
+    (run_record,) = find_runs(workspace)
+    folder = workspace.find_run_folder(run_record.id)
+    before = read_record(checkpoint_path(folder.checkpoints_path, 7))
+    with pytest.raises(Interrupted):
+        train("ws", [6, 8], stop_at=7, going_on=True)
+    with pytest.raises(UnknownRef, match="no longer keeps the checkpoint") as caught:
+        find_model(before.id, workspace)
+    assert f"{run_record.id[:12]}@7" in caught.value.next_step
 
 
 def test_damaged_checkpoint_that_a_rollback_needs_is_made_again_by_a_resume(train, open_named):

@@ -13,6 +13,7 @@ from trainwright.core.errors import (
     ObjectDamaged,
     OutputExists,
     TraceForgotten,
+    UnknownRef,
 )
 from trainwright.core.hashing import digest_bytes
 from trainwright.core.records import Checkpoint, Forgotten, Run, Shard, TokenSet, TokenSplit
@@ -21,9 +22,11 @@ from trainwright.data.selection import Selection, parse_filter
 from trainwright.data.trace_dataset import iter_ids, iter_traces
 from trainwright.data.trace_export import FORMATS
 from trainwright.pipeline import datasets, forget
+from trainwright.pipeline.lineage import check_everything, find_lineage, summarise_use
 from trainwright.pipeline.soundness import check_workspace
 from trainwright.pipeline.traces import import_traces, list_traces, measure_traces
 from trainwright.store.lineage import check_lineage
+from trainwright.store.reindex import reindex
 from trainwright.store.traces import import_batch
 from trainwright.store.workspace import open_workspace
 
@@ -482,3 +485,77 @@ def test_forgotten_traces_are_not_imported_again(filled, tmp_path):
     result, bad = load(filled, path, on_error="skip")
     assert (result.states["new"], result.bad[0].name) == (1, "trace-forgotten")
     assert f"{path}:1: The trace {trace_id[:12]} was forgotten" in bad[0]
+
+
+# ── from a trace to every model ───────────────────────────────────────────────────────────────────────────────────────
+def ask(workspace, text):
+    return find_lineage(text, workspace)
+
+
+def test_a_trace_is_followed_to_every_model_that_it_came_into(filled):
+    dataset = build(filled).dataset
+    other = build(filled, "other@v1", filters=(parse_filter("meta.number=0..3"),), share=0).dataset
+    token_set, run, checkpoint = use_for_training(filled, dataset)
+    inside = set(dict(iter_ids(other, filled.objects)))
+    in_both = sorted(inside)[0]
+    in_one = next(one for one, _ in iter_ids(dataset, filled.objects) if one not in inside)
+    found = ask(filled, in_one[:16])
+    assert found.record_id == in_one
+    assert set(found.nodes) == {in_one, dataset.id, token_set.id, run.id, checkpoint.id}
+    assert summarise_use(found) == "it is in, or came into: 1 dataset, 1 run, 1 checkpoint, 0 releases"
+    assert found.nodes[in_one].label == "trace, in 1 dataset version"
+    assert set(ask(filled, in_both).nodes) == set(found.nodes) - {in_one} | {in_both, other.id}
+    assert summarise_use(ask(filled, dataset.id)) is None
+    assert check_everything(found, filled) == []
+
+
+def test_a_version_without_the_trace_is_not_among_those_that_hold_it(filled):
+    dataset = build(filled).dataset
+    kept, gone = [one for one, _ in iter_ids(dataset, filled.objects)][:2]
+    forget.forget_trace(gone, filled, who="someone", why="x")
+    rebuilt = datasets.rebuild_version("dev@v2", "dev@v1", filled, screen=Screen()).dataset
+    found = ask(filled, gone)
+    assert rebuilt.id not in found.nodes
+    assert [node.kind for node in found.nodes.values()] == ["trace", "dataset", "receipt"]
+    assert found.nodes[gone].label == "forgotten, was in 1 dataset version"
+    assert {one.problem for one in check_everything(found, filled)} == {"forgotten"}
+    assert {node.kind for node in ask(filled, kept).nodes.values()} == {"trace", "dataset"}
+    assert {dataset.id, rebuilt.id} <= set(ask(filled, kept).nodes)
+
+
+def test_versions_that_the_index_has_not_heard_of_are_taken_in(filled):
+    dataset = build(filled).dataset
+    trace_id = next(iter_ids(dataset, filled.objects))[0]
+    filled.close()
+    (filled.root / "members.sqlite").unlink()
+    with open_workspace(filled.root) as again:
+        assert dataset.id in ask(again, trace_id).nodes
+
+
+def test_a_trace_that_no_version_holds_has_come_into_nothing(filled):
+    build(filled, limit=3)
+    outside = filled.traces.find(40)[-1].id
+    found = ask(filled, outside)
+    assert [node.label for node in found.nodes.values()] == ["trace, in 0 dataset versions"]
+    for unknown in ("0" * 64, "0" * 65, "not an id", "dev@v7"):
+        with pytest.raises(UnknownRef):
+            ask(filled, unknown)
+
+
+def test_the_index_of_traces_is_made_again_and_names_what_is_damaged(filled):
+    first = build(filled).dataset
+    second = build(filled, "other@v1", limit=7).dataset
+    trace_id = next(iter_ids(second, filled.objects))[0]
+    filled.close()
+    (filled.root / "members.sqlite").write_bytes(b"damaged" * 1000)
+    assert reindex(filled.root).num_members == 47
+    with open_workspace(filled.root) as again:
+        assert again.members.find(trace_id) == [first.id, second.id]
+    path = filled.root / "objects" / second.records[:2] / second.records[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"x")
+    done = reindex(filled.root)
+    assert done.num_members == 40
+    assert [(one.file, one.recovered) for one in done.unreadable] == [
+        (f"objects/{second.records[:2]}/{second.records[2:]}", False)
+    ]

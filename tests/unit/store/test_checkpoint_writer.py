@@ -9,7 +9,7 @@ from trainwright.core.records import Checkpoint, Start
 from trainwright.core.state import Position, Steadiness
 from trainwright.store import checkpoint_writer
 from trainwright.store.checkpoint_writer import CheckpointWriter
-from trainwright.store.checkpoints import list_checkpoints, read_checkpoint
+from trainwright.store.checkpoints import held_path, list_checkpoints, list_held, locate_checkpoint, read_checkpoint
 from trainwright.store.ledger import MemoryLedger
 from trainwright.store.objects import MemoryObjects
 
@@ -136,6 +136,22 @@ def test_what_a_ref_or_a_plan_stands_on_is_kept(scene):
     with scene.open() as writer:  # another process knows it too
         scene.save(writer, 5)
     assert scene.kept == [1, 2, 5]
+
+
+def test_a_step_computed_again_after_a_rollback_leaves_what_something_stands_on(scene):
+    with scene.open(keep_last=9) as writer:
+        scene.save(writer, 2)
+        writer.wait()
+        held = scene.record_of(2)
+        scene.ledger.move_ref("hello@production", held.id, expected=None, who="test", why="promoted")
+        for rollbacks in (1, 2):  # the second is held by nobody
+            scene.save(writer, 2, seed=7 + rollbacks, steadiness=Steadiness(num_rollbacks=rollbacks))
+            writer.wait()
+    assert list_held(scene.folder) == [held_path(scene.folder, held)]
+    assert read_checkpoint(locate_checkpoint(scene.folder, held), expected=held).state.num_updates == 2
+    now = scene.record_of(2)
+    assert locate_checkpoint(scene.folder, now) == scene.folder / "step-00000002"
+    assert read_checkpoint(locate_checkpoint(scene.folder, now)).state.num_updates == 9
 
 
 def test_a_step_computed_again_after_a_rollback_replaces_the_one_before_it(scene):

@@ -3,11 +3,22 @@ from pathlib import Path
 import pytest
 
 from trainwright.core.errors import UnknownRef
-from trainwright.core.records import Checkpoint, Measure, Outcome, Report
+from trainwright.core.records import (
+    Checkpoint,
+    Decision,
+    Evaluation,
+    EvaluationSettings,
+    Gate,
+    Measure,
+    Outcome,
+    Policy,
+    Release,
+    Report,
+)
 from trainwright.core.state import Position
 from trainwright.store.checkpoints import write_checkpoint
 from trainwright.store.ledger import MemoryLedger
-from trainwright.store.lineage import check_lineage, render_tree, trace_lineage
+from trainwright.store.lineage import check_lineage, label_record, render_tree, trace_lineage, trace_use
 from trainwright.store.objects import FolderObjects
 from trainwright.store.run_folder import create_run_folder
 
@@ -170,3 +181,136 @@ def test_a_checkpoint_that_is_gone_is_named(world) -> None:
     (world.folder.checkpoints_path / "step-00000010").rename(world.folder.checkpoints_path / "elsewhere")
     (finding,) = world.check(world.outcome)
     assert (finding.kind, finding.name, finding.problem) == ("checkpoint", "step-00000010", "missing")
+
+
+# ── decisions and releases ────────────────────────────────────────────────────────────────────────────────────────────
+class Releases:
+    """Two models at one stage, one after the other, each with its evaluation and its decision."""
+
+    def __init__(self, world: World) -> None:
+        self.policy = Policy(
+            name="strict",
+            stage="production",
+            baseline="current",
+            alpha=0.05,
+            gates=(Gate(kind="at_least", metric="answer_accuracy", suite="sums", limit=0.5),),
+            max_overlap=None,
+        )
+        first, second = world.checkpoints
+        self.evaluations = [build_evaluation(world, checkpoint) for checkpoint in world.checkpoints]
+        old, new = self.evaluations
+        self.first = self.build_decision(first, None, evaluations=(old.id,), all_evaluations=(old.id,))
+        self.old = self.build_release(first, self.first, None)
+        self.second = self.build_decision(
+            second, self.old, evaluations=(new.id, old.id), all_evaluations=(new.id, old.id), baseline=first.id
+        )
+        self.new = self.build_release(second, self.second, self.old)
+        for record in (self.policy, *self.evaluations, self.first, self.old, self.second, self.new):
+            world.ledger.put(record)
+
+    def build_decision(self, checkpoint: Checkpoint, replaces: Release | None, **changes) -> Decision:
+        return Decision(
+            name="hello",
+            stage="production",
+            policy=self.policy.id,
+            checkpoint=checkpoint.id,
+            replaces=None if replaces is None else replaces.id,
+            outcome="pass",
+            gates=(),
+            conditions=(),
+            at="2025-01-02T00:00:00Z",
+            who="ada",
+            verdict=None,
+            **{"baseline": None} | changes,
+        )
+
+    def build_release(self, checkpoint: Checkpoint, decision: Decision, previous: Release | None) -> Release:
+        return Release(
+            name="hello",
+            stage="production",
+            checkpoint=checkpoint.id,
+            weights=checkpoint.weights,
+            decision=decision.id,
+            previous=None if previous is None else previous.id,
+        )
+
+
+def build_evaluation(world: World, checkpoint: Checkpoint) -> Evaluation:
+    return Evaluation(
+        checkpoint=checkpoint.id,
+        predictions=None,
+        evalset="sums",
+        items=world.objects.put(b"items"),
+        prompts=world.objects.put(b"prompts"),
+        num_items=3,
+        settings=EvaluationSettings(by="generation", template="{prompt}"),
+        compute=None,
+        metrics={},
+        code="0" * 64,
+        statuses={},
+        aggregates={},
+        table=world.objects.put(b"table"),
+        suite=world.objects.put(b"suite"),
+    )
+
+
+@pytest.fixture
+def releases(world) -> Releases:
+    return Releases(world)
+
+
+def test_policies_decisions_and_releases_say_what_they_are(releases) -> None:
+    assert label_record(releases.policy) == "strict for production, 1 gate"
+    assert label_record(releases.second) == "hello@production: pass, 2025-01-02"
+    assert label_record(releases.new) == "hello@production"
+    overridden = releases.new.model_copy(update={"decision": None, "override": {"who": "ada", "why": "asked for"}})
+    assert label_record(overridden) == "hello@production, overridden"
+
+
+def test_a_release_is_traced_to_its_text_and_names_what_it_replaced(world, releases) -> None:
+    lineage = trace_lineage(world.ledger, releases.new.id)
+    assert {world.history.dataset.id, world.checkpoints[1].id, releases.second.id, releases.policy.id} <= set(
+        lineage.nodes
+    )
+    # What it replaced is there, and what that one had to show is not.
+    assert releases.old.id in lineage.nodes
+    assert releases.first.id not in lineage.nodes
+    assert ("previous", releases.old.id) in {
+        (edge.role, edge.parent) for edge in lineage.edges if edge.child == releases.new.id
+    }
+    assert releases.new.id in trace_lineage(world.ledger, releases.old.id).nodes
+
+
+def test_a_model_did_not_come_of_the_one_that_it_replaced(world, releases) -> None:
+    only_old = MemoryLedger()
+    # As if only the old model had been trained on the text of this history.
+    for record in (*world.history.records(), world.checkpoints[0], *releases.evaluations):
+        only_old.put(record)
+    for record in (releases.policy, releases.first, releases.old, releases.second, releases.new):
+        only_old.put(record)
+    use = trace_use(only_old, "f" * 64, [world.history.dataset.id], "a trace")
+    assert {world.history.run.id, world.checkpoints[0].id, releases.first.id, releases.old.id} <= set(use.nodes)
+    assert not {releases.second.id, releases.new.id} & set(use.nodes)
+    assert use.nodes["f" * 64].kind == "trace"
+    assert render_tree(use).splitlines()[0] == f"trace {'f' * 12}  a trace  ◀"
+
+
+def test_everything_that_a_release_names_is_hashed(world, releases) -> None:
+    assert world.check(releases.new) == []
+    world.object_path(releases.evaluations[1].suite).unlink()
+    (finding,) = [one for one in world.check(releases.new) if one.record_id == releases.evaluations[1].id]
+    assert (finding.kind, finding.name, finding.problem) == ("evaluation", "suite", "missing")
+
+
+def test_a_release_of_other_weights_than_its_checkpoints_is_found(world, releases) -> None:
+    forged = releases.new.model_copy(update={"weights": "0" * 64})
+    world.ledger.put(forged)
+    (finding,) = world.check(forged)
+    assert (finding.kind, finding.name, finding.problem) == ("release", "weights", "damaged")
+
+
+def test_an_evaluation_that_a_decision_knew_of_and_that_is_gone_is_found(world, releases) -> None:
+    decision = releases.second.model_copy(update={"all_evaluations": (*releases.second.evaluations, "1" * 64)})
+    world.ledger.put(decision)
+    (finding,) = world.check(decision)
+    assert (finding.kind, finding.name, finding.problem) == ("decision", "evaluation 3 of all", "missing")

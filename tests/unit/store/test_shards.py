@@ -22,7 +22,7 @@ def write(objects, documents, dtype="uint16", max_tokens=2**26) -> TokenSplit:
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     documents=st.lists(st.lists(st.integers(0, 65_535), max_size=12), max_size=8),
     max_tokens=st.integers(1, 9),

@@ -101,7 +101,7 @@ def test_a_failed_write_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest
 
 def test_sqlite_writes_ahead(tmp_path: Path) -> None:
     ledger = SqlLedger.open_file(tmp_path / "ledger.sqlite")
-    with ledger._engine.connect() as connection:
+    with ledger._database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000

@@ -1,10 +1,11 @@
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from trainwright.core.errors import NotWritable, ObjectDamaged, UnknownRef
+from trainwright.core.errors import AmbiguousRef, NotWritable, ObjectDamaged, RunDamaged, UnknownRef
 from trainwright.store.objects import MemoryObjects
 from trainwright.store.run_folder import create_run_folder
 from trainwright.store.workspace import open_workspace
@@ -70,6 +71,41 @@ def test_a_run_folder_is_found_by_the_runs_id(tmp_path, make_history, environmen
         assert [folder.path for folder in workspace.iter_run_folders()] == [made.path]
         with pytest.raises(UnknownRef):  # the same beginning is not the same run
             workspace.find_run_folder(history.run.id[:12] + "0" * 52)
+
+
+def test_of_a_run_folder_and_its_copy_the_one_named_after_the_run_counts(tmp_path, make_history, environment) -> None:
+    with open_workspace(tmp_path) as workspace:
+        history = make_history(workspace.objects)
+        made = create_run_folder(workspace.runs, history.run, history.plan, environment)
+        for name in ("a", "z"):  # before and after it by name
+            shutil.copytree(made.path, workspace.runs / f"{name}-{history.run.id[:12]}")
+        assert workspace.find_run_folder(history.run.id).path == made.path
+        (made.path / "run.json").write_text("no JSON")
+        with pytest.raises(RunDamaged):  # a copy may be older: none is taken in its place unasked
+            workspace.find_run_folder(history.run.id)
+        shutil.rmtree(made.path)
+        with pytest.raises(AmbiguousRef) as caught:
+            workspace.find_run_folder(history.run.id)
+        assert f"a-{history.run.id[:12]}, z-{history.run.id[:12]}" in caught.value.why
+        assert made.path.name in caught.value.next_step
+        shutil.rmtree(workspace.runs / f"a-{history.run.id[:12]}")
+        assert workspace.find_run_folder(history.run.id).path.name == f"z-{history.run.id[:12]}"
+
+
+def test_runs_whose_ids_begin_alike_are_told_apart_by_the_full_id(tmp_path, make_history, environment) -> None:
+    with open_workspace(tmp_path) as workspace:
+        history = make_history(workspace.objects)
+        made = create_run_folder(workspace.runs, history.run, history.plan, environment)
+        alike = history.run.id[:12] + "0" * 52
+        damaged = workspace.runs / f"alike-{history.run.id[:12]}"
+        damaged.mkdir()
+        (damaged / "run.json").write_text("no JSON")
+        assert workspace.find_run_folder(history.run.id).path == made.path
+        with pytest.raises(RunDamaged):  # it may be that one's
+            workspace.find_run_folder(alike)
+        shutil.rmtree(damaged)
+        with pytest.raises(UnknownRef):
+            workspace.find_run_folder(alike)
 
 
 def test_measurements_are_kept_and_replaced(tmp_path) -> None:

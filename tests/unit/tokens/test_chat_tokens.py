@@ -164,14 +164,14 @@ def test_text_that_is_other_tokens_when_nothing_follows_is_divided_from_what_fol
 
 @pytest.mark.parametrize("name", FAST)
 @pytest.mark.parametrize("edge", ["model\n", "\n\n", ": ", "  "])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(prompt=TEXT, answer=TEXT)
 def test_model_is_asked_with_the_tokens_that_it_learnt_from(name, edge, prompt, answer):
     check_prompt(OPENED[name], edge, prompt, answer)
 
 
 @pytest.mark.parametrize("edge", ["model\n", "\n\n", ": ", "  "])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(prompt=TEXT, answer=TEXT)
 def test_model_is_asked_with_the_tokens_that_it_learnt_from_here_too(trained, edge, prompt, answer):
     check_prompt(trained.opened, edge, prompt, answer)
@@ -185,14 +185,14 @@ def check_prompt(opened, edge: str, prompt: str, answer: str) -> None:
     assert whole.targets.tolist() == [0] * len(ids) + [1] * (len(whole.ids) - len(ids))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(prompt=TEXT, answers=st.lists(TEXT, min_size=1, max_size=3))
 def test_targets_are_the_assistants_text_and_its_end_of_turn(trained, prompt, answers):
     check_targets(trained.opened, prompt, answers)
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(prompt=TEXT, answers=st.lists(TEXT, min_size=1, max_size=3))
 def test_targets_are_the_assistants_text_with_tokenizers_from_elsewhere(name, prompt, answers):
     if name.startswith("metaspace"):  # which reads the mark as a space, as SentencePiece itself does
@@ -201,7 +201,7 @@ def test_targets_are_the_assistants_text_with_tokenizers_from_elsewhere(name, pr
 
 
 @pytest.mark.parametrize("name", FAST)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(prompt=TEXT, answer=TEXT)
 def test_ids_are_those_of_the_whole_text_unless_a_token_would_reach_across(name, prompt, answer):
     for quirk in (START, END, "</s>", "<unk>", "<|endoftext|>"):

@@ -32,7 +32,7 @@ def both(trained):
     return processor, converted
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(text=TEXT)
 def test_converted_tokenizer_gives_the_same_ids_and_text(both, trained, text):
     processor, converted = both

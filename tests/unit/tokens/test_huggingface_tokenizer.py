@@ -108,7 +108,7 @@ def test_special_tokens_map_is_read_where_the_config_is_silent(folder):
     assert (special.begin, special.end, special.pad) == (0, None, None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=TEXT)
 def test_byte_level_tokenizer_gives_every_text_back_whole(byte_level, text):
     ids = byte_level.encode(text)  # the file asks for truncation to 4, padding to 8 and an end token

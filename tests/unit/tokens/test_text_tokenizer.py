@@ -18,7 +18,7 @@ AWKWARD = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=AWKWARD)
 def test_every_text_comes_back(trained, text):
     ids = trained.opened.encode(text)
@@ -26,7 +26,7 @@ def test_every_text_comes_back(trained, text):
     assert not set(ids) & set(trained.record.special_tokens.model_dump().values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=AWKWARD)
 def test_stream_gives_the_same_text_and_never_part_of_a_character(trained, text):
     stream = trained.opened.stream_decoder()
@@ -35,7 +35,7 @@ def test_stream_gives_the_same_text_and_never_part_of_a_character(trained, text)
     assert stream.finish() == ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.integers(0, 499), max_size=30))
 def test_stream_of_any_ids_joins_to_their_decoding(trained, ids):
     stream = trained.opened.stream_decoder()

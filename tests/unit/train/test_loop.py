@@ -420,7 +420,7 @@ class Killed(Exception):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_killed_anywhere_and_resumed_it_is_the_run_left_alone(deaths):
     """A death may fall between any two things that leave a trace: an event written, a checkpoint saved."""
     whole = left_alone()

@@ -284,7 +284,7 @@ class Killed(Exception):
 
 
 @given(deaths=st.lists(st.integers(1, 80), min_size=1, max_size=3), stops=st.lists(st.integers(1, 23), max_size=2))
-@settings(max_examples=8, deadline=None, suppress_health_check=SLOW, phases=[Phase.generate])
+@settings(max_examples=8, suppress_health_check=SLOW, phases=[Phase.generate])
 def test_killed_anywhere_it_climbs_the_same_ladder(build_world, faults, left_alone, require_same_state, deaths, stops):
     """A death may fall between any two things that leave a trace: an event, a save, either side of a rollback."""
     world = troubled(build_world, faults)
