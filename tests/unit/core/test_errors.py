@@ -16,6 +16,7 @@ BRANCHES = {
     errors.TokenizerError: 3,
     errors.TrainingError: 4,
     errors.EvaluationError: 5,
+    errors.ReleaseError: 6,
     errors.InternalError: 70,
     errors.Interrupted: 130,
 }
