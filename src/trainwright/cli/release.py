@@ -1,18 +1,23 @@
 """`trainwright release`: ask the gates, promote, roll back, and see what stood where."""
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trainwright.cli import release_trust
+from trainwright.cli.keys import KeysFolder
 from trainwright.cli.options import Json, WorkspacePath, make_table_console, print_json, who_asks, workspace_root
 
 if TYPE_CHECKING:
     from trainwright.core.records import Decision, GateResult
     from trainwright.pipeline.promote import Moved
     from trainwright.release.registry import Revision
+    from trainwright.release.signing import SigningKeys
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+release_trust.register(app)
 
 Name = Annotated[str, typer.Argument(help="The model's name, for example stories.")]
 StageName = Annotated[str, typer.Argument(help="staging or production.", metavar="STAGE")]
@@ -80,6 +85,8 @@ def promote(
         typer.Option("--override", help="Promote without a passing decision, for this reason.", metavar="REASON"),
     ] = None,
     why: Why = "",
+    keys: KeysFolder = None,
+    no_sign: Annotated[bool, typer.Option("--no-sign", help="Leave the release unsigned, and visibly so.")] = False,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -97,6 +104,7 @@ def promote(
         why=why if override is None else override,
         ref=ref,
         override=override is not None,
+        keys=None if no_sign else _open_keys(keys),
     )
     _report_move(moved, "promoted" if override is None else "promoted by an override", as_json=as_json)
 
@@ -149,6 +157,21 @@ def history(name: Name, stage: StageName, workspace: WorkspacePath = None, as_js
 
 
 release_trust.register(app)
+
+
+def _open_keys(folder: Path | None) -> "SigningKeys | None":
+    """The keys to sign with, made where there are none; None, said aloud, where what signs is not installed."""
+    from trainwright.core.errors import PackageMissing
+    from trainwright.pipeline.keys import locate_keys, open_or_make_keys
+
+    try:
+        signer, were_made = open_or_make_keys(locate_keys(folder))
+    except PackageMissing as error:
+        sys.stderr.write(f"the release is not signed: {error.message} {error.next_step}\n")
+        return None
+    if were_made:
+        sys.stderr.write(f"new keys for {signer.public.name} were made in {locate_keys(folder)}: keep them\n")
+    return signer
 
 
 def _report_move(moved: "Moved", how: str, *, as_json: bool) -> None:

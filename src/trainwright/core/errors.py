@@ -568,6 +568,18 @@ class PredictionsIncomplete(EvaluationError):
     name = "predictions-incomplete"
 
 
+class EndpointRefused(EvaluationError):
+    """A model's endpoint does not take what it is asked: the key, the model's name or the address is wrong."""
+
+    name, http_status = "endpoint-refused", 502
+
+
+class EndpointUnreachable(EvaluationError):
+    """A model's endpoint did not answer several items in a row, each after its retries; what it answered is kept."""
+
+    name, http_status = "endpoint-unreachable", 502
+
+
 class ReleaseUnsigned(EvaluationError):
     """A release has no attestation: nobody signed it."""
 
@@ -590,18 +602,6 @@ class EvidenceUnreadable(EvaluationError):
     """A folder or zip file is no evidence of a release."""
 
     name = "evidence-unreadable"
-
-
-class EndpointRefused(EvaluationError):
-    """A model's endpoint does not take what it is asked: the key, the model's name or the address is wrong."""
-
-    name, http_status = "endpoint-refused", 502
-
-
-class EndpointUnreachable(EvaluationError):
-    """A model's endpoint did not answer several items in a row, each after its retries; what it answered is kept."""
-
-    name, http_status = "endpoint-unreachable", 502
 
 
 # ── 6: release ────────────────────────────────────────────────────────────────────────────────────────────────────────

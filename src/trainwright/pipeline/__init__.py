@@ -16,6 +16,8 @@
     harness.py    Checkpoint, a task of lm-evaluation-harness → Evaluation
     seed_spread.py  runs of one plan with other seeds
     compare.py    two Evaluations → the delta report
+    decide.py     Checkpoint, Policy, Evaluations ─gates→ Decision (training_text.py: what the candidate was trained on)
+    promote.py    Decision → Release, ref `name@stage`; and back
     attest.py     Release → Attestation, and whether it still holds (keys.py: who signs, and who is believed)
     evidence.py   Release → one folder or zip file that proves it alone; models.py: models by name, and their cards
     inspect.py    what is already there: runs and their records

@@ -7,6 +7,7 @@ that the decision was made against, so that of many promotions that race, one wi
 from dataclasses import dataclass
 
 from trainwright.core.errors import (
+    GateRefused,
     InvalidValue,
     NotDecided,
     RefMoved,
@@ -15,7 +16,8 @@ from trainwright.core.errors import (
     StageSkipped,
     UnknownRef,
 )
-from trainwright.core.records import Checkpoint, Decision, Override, Release, Stage
+from trainwright.core.records import Checkpoint, Decision, Override, Policy, Release, Stage
+from trainwright.pipeline.attest import attest
 from trainwright.pipeline.use import find_checkpoint
 from trainwright.release.registry import (
     Revision,
@@ -25,6 +27,7 @@ from trainwright.release.registry import (
     read_current,
     require_current,
 )
+from trainwright.release.signing import SigningKeys
 from trainwright.store.ledger import RefMove
 from trainwright.store.lineage import check_lineage
 from trainwright.store.workspace import Workspace
@@ -41,12 +44,21 @@ class Moved:
 
 
 def promote(
-    name: str, stage: Stage, workspace: Workspace, *, who: str, why: str, ref: str | None = None, override: bool = False
+    name: str,
+    stage: Stage,
+    workspace: Workspace,
+    *,
+    who: str,
+    why: str,
+    ref: str | None = None,
+    override: bool = False,
+    keys: SigningKeys | None = None,
 ) -> Moved:
-    """Let the checkpoint that was decided on (or that `ref` names) stand at a stage.
+    """Let the checkpoint that was decided on (or that `ref` names) stand at a stage, signed by `keys` before it does.
 
     `override` lets it stand there without a passing decision, or although it is pinned or was not at the stage before; `why`
-    is then the reason, which may not be empty. Raises NotDecided, RefMoved, ReleasePinned, StageSkipped, ReleaseDamaged.
+    is then the reason, which may not be empty. Raises NotDecided, RefMoved, ReleasePinned, StageSkipped, ReleaseDamaged,
+    GateRefused (the policy asks for a signature, and there are no keys).
     """
     if override and not why.strip():
         raise InvalidValue("An override needs a reason.", next_step="Say why, with --override 'the reason'.")
@@ -59,6 +71,8 @@ def promote(
         decision = _require_decided(decision, current, name, stage)
         _require_not_pinned(checkpoint.weights, name, stage, workspace)
         _require_in_order(checkpoint, name, stage, workspace)
+        if keys is None:
+            _require_no_signature(decision, workspace)
     is_passing = decision is not None and decision.outcome == "pass" and decision.replaces == _id_of(current)
     release = Release(
         name=name,
@@ -71,6 +85,8 @@ def promote(
     )
     require_intact(release, workspace)
     workspace.ledger.put(release)
+    if keys is not None:
+        attest(release, workspace, keys)
     return _move(release, current, workspace, who=who, why=why or "the decision allows it")
 
 
@@ -165,6 +181,16 @@ def _require_in_order(checkpoint: Checkpoint, name: str, stage: Stage, workspace
             f"Checkpoint {checkpoint.id[:12]} never stood at {name_ref(name, 'staging')}.",
             why="A model goes through staging before production.",
             next_step=f"trainwright release gate {name} staging {checkpoint.id[:12]}",
+        )
+
+
+def _require_no_signature(decision: Decision, workspace: Workspace) -> None:
+    policy = workspace.ledger.get(decision.policy)
+    if isinstance(policy, Policy) and policy.require_signature:
+        raise GateRefused(
+            f"The policy {policy.name} lets only signed releases stand at {decision.stage}.",
+            why="There is no key to sign with, or what signs is not installed.",
+            next_step="pip install 'trainwright[signing]', and leave out --no-sign",
         )
 
 
