@@ -260,8 +260,8 @@ EXIT_CODES = {
     3: "tokenizer",
     4: "training",
     5: "validation or evaluation",
-    64: "usage",
     6: "a gate refused, or a release may not move",
+    64: "usage",
     70: "a fault of Trainwright's",
     130: "interrupted, resumable",
 }

@@ -110,7 +110,17 @@ def test_somebody_elses_signature_counts_once_they_are_trusted(person, tmp_path)
 
 @pytest.mark.slow
 def test_unsigned_release_is_refused_and_seen(person):
-    words = ("release", "promote", "sentences", "staging", "sentences@latest", "--override", "to show it", "--json")
+    words = (
+        "release",
+        "promote",
+        "sentences",
+        "staging",
+        "sentences@latest",
+        "--override",
+        "to show it",
+        "--no-sign",
+        "--json",
+    )
     person(*words)
     assert person("release", "verify", "sentences@staging", expect=5).err.startswith("error[release-unsigned]")
     rows = {row["stage"]: row for row in person("models", "list", "--json").document["items"]}

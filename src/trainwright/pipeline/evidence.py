@@ -253,7 +253,8 @@ def _render_events_digest(digest: str) -> bytes:
 def _name_objects(record: Evaluation) -> dict[str, str]:
     """{file name: digest} of an evaluation's objects."""
     names = {"items.jsonl": record.items, "prompts.jsonl": record.prompts, "table.jsonl": record.table}
-    return names | ({"predictions.jsonl": record.predictions} if record.predictions is not None else {})
+    optional = {"predictions.jsonl": record.predictions, "suite.yaml": record.suite}
+    return names | {name: digest for name, digest in optional.items() if digest is not None}
 
 
 def _build_readme(

@@ -65,7 +65,7 @@ def check_release(subject: Subject) -> Iterator[TrustCheck]:
 def check_decision(release: Release, decision: Decision | None) -> TrustCheck:
     """The row for what let the release pass: a passing decision for exactly this checkpoint, or a person, who is named."""
     if release.override is not None:
-        why = f"no decision let it pass: {release.override.who} did, because: {release.override.why}"
+        why = f"{release.override.who} let it pass by an override, because: {release.override.why}"
         return TrustCheck(name="decision", passed=None, why=why)
     if decision is None:
         return TrustCheck(name="decision", passed=False, why="the decision that it names is not on record")
