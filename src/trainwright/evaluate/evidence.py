@@ -44,6 +44,12 @@ def direction(metric: str) -> Literal["higher", "lower", "zero"]:
     return "higher" if found.higher_is_better else "lower"
 
 
+def list_needs(metric: str) -> tuple[str, ...]:
+    """The item metrics whose rows it is measured from. Raises ValueError for an unknown metric."""
+    found = find_metric(metric)
+    return found.needs if isinstance(found, TableMetric) else (found.name,)
+
+
 def bounds(metric: str) -> tuple[float, float] | None:
     """The least and the most it can be, where there are such. Raises ValueError for an unknown metric."""
     return find_metric(metric).bounds

@@ -34,7 +34,15 @@ from trainwright.core.records import (
 from trainwright.evaluate.comparability import require_same_items, require_same_metrics, require_same_prompts
 from trainwright.evaluate.comparison import EDGE
 from trainwright.evaluate.contamination import Overlap, find_overlap
-from trainwright.evaluate.evidence import bounds, direction, measure, measure_difference, spread
+from trainwright.evaluate.evidence import (
+    bounds,
+    direction,
+    find_objection,
+    list_needs,
+    measure,
+    measure_difference,
+    spread,
+)
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.statistics import count_items_to_settle
 from trainwright.pipeline.evaluate import Evaluated, read_evaluation
@@ -129,7 +137,7 @@ class _Side:
     def __init__(self, checkpoint: Checkpoint, workspace: Workspace) -> None:
         self.checkpoint = checkpoint
         self._workspace = workspace
-        self._read: dict[str, Evaluated] = {}
+        self._read: dict[str, Evaluated] = {}  # by id
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:
@@ -137,14 +145,21 @@ class _Side:
         children = (ledger.get(child) for role, child in ledger.children(self.checkpoint.id) if role == "checkpoint")
         return [record for record in children if isinstance(record, Evaluation)]
 
-    def read_newest(self, suite: str) -> Evaluated | None:
-        """The newest evaluation by that suite, or None. Raises ObjectMissing, ObjectDamaged."""
-        if suite not in self._read:
-            found = [record for record in self.evaluations if record.evalset == suite]
-            if not found:
-                return None
-            self._read[suite] = read_evaluation(found[-1], self._workspace)
-        return self._read[suite]
+    def find_newest(self, gate: Gate) -> Evaluation | None:
+        """The newest evaluation by the gate's suite, of all of its items, that measured what the gate asks for; or None."""
+        needed = set(list_needs(gate.metric))
+        found = [
+            record
+            for record in self.evaluations
+            if record.evalset == gate.suite and record.settings.sample is None and needed <= record.metrics.keys()
+        ]
+        return found[-1] if found else None
+
+    def read(self, record: Evaluation) -> Evaluated:
+        """Its table, items and prompts. Raises ObjectMissing, ObjectDamaged."""
+        if record.id not in self._read:
+            self._read[record.id] = read_evaluation(record, self._workspace)
+        return self._read[record.id]
 
 
 @dataclass(frozen=True)
@@ -229,15 +244,20 @@ class _Court:
         return _Pair(candidate.rows, baseline.rows)
 
     def _require(self, side: _Side, gate: Gate, who: str) -> Evaluated:
-        found = side.read_newest(gate.suite)
+        found = side.find_newest(gate)
         if found is None:
-            checkpoint = side.checkpoint.id[:12]
+            known = any(record.evalset == gate.suite for record in side.evaluations)
+            what = f"its evaluations by {gate.suite} are samples, or have no {gate.metric}"
             raise EvaluationError(
-                f"{who} was not evaluated by {gate.suite}:",
-                why=f"trainwright evaluate {checkpoint} --suite {gate.suite}",
+                f"{who}: {what if known else f'it was not evaluated by {gate.suite}'}:",
+                why=f"trainwright evaluate {side.checkpoint.id[:12]} --suite {gate.suite}",
             )
-        self._judged[found.record.id] = found
-        return found
+        evaluated = side.read(found)
+        objection = find_objection(gate.metric, found, evaluated.rows)
+        if objection:
+            raise EvaluationError(f"{who}: {objection}")
+        self._judged[found.id] = evaluated
+        return evaluated
 
 
 def _judge_first(gate: Gate, part: str, candidate: Estimate) -> GateResult:
