@@ -143,7 +143,7 @@ def history(name: Name, stage: StageName, workspace: WorkspacePath = None, as_js
     opened = open_workspace(workspace_root(workspace))
     revisions = [_describe_revision(one) for one in list_revisions(name, parse_stage(stage), opened.ledger)]
     if as_json:
-        print_json({"items": revisions})
+        print_json({"items": revisions, "next": None})
         return
     table = Table(title=escape(f"{name}@{stage}"), title_justify="left", expand=False)
     for heading in ("revision", "", "checkpoint", "decision", "from", "when", "who", "why"):
