@@ -41,6 +41,7 @@ VERBS = {
     "verify": "Compute a run, or a part of it, again, and compare.",
     "store": "Check everything in the workspace, or make its ledger again.",
     "export": "Write a model as a folder that other tools open.",
+    "serve": "Serve this workspace over HTTP.",
     "doctor": "Check whether this machine has what training needs.",
 }
 

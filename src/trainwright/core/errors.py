@@ -6,6 +6,7 @@
     │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
     │   ├── SignerUnknown
+    │   ├── UnknownRoute, BodyTooLarge, NotAuthenticated, NotPermitted, TooManyRequests
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
@@ -159,6 +160,36 @@ class SignerUnknown(UsageError):
     """No key of that id or name is trusted in this workspace."""
 
     name, http_status = "signer-unknown", 404
+
+
+class UnknownRoute(UsageError):
+    """The service has nothing at that address, or not for that method."""
+
+    name, http_status = "unknown-route", 404
+
+
+class BodyTooLarge(UsageError):
+    """The body of a request is larger than the service takes; the limit is named."""
+
+    name, http_status = "body-too-large", 413
+
+
+class NotAuthenticated(UsageError):
+    """A request came without a token, or with one that is not known or has expired."""
+
+    name, http_status = "not-authenticated", 401
+
+
+class NotPermitted(UsageError):
+    """What was asked is for others to ask: the role, or the place, is named."""
+
+    name, http_status = "not-permitted", 403
+
+
+class TooManyRequests(UsageError):
+    """One caller asks faster than the service allows; when to come back is said."""
+
+    name, http_status = "too-many-requests", 429
 
 
 # ── 1: prerequisites ──────────────────────────────────────────────────────────────────────────────────────────────────
