@@ -4,20 +4,38 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import routes_health, routes_training
-from trainwright.serve.access import Tokens
+from trainwright.serve import (
+    routes_datasets,
+    routes_evaluations,
+    routes_health,
+    routes_lineage,
+    routes_models,
+    routes_runs,
+    routes_traces,
+    routes_training,
+)
 from trainwright.serve.board import Board
+from trainwright.serve.bodies import require_plain_json
 from trainwright.serve.failures import RESPONSES, add_error_handlers
 from trainwright.serve.guard import Guard
 from trainwright.serve.settings import Settings
-from trainwright.store.audit import AuditLog
+from trainwright.serve.tokens import Tokens
+from trainwright.store.audit import AUDIT_FILE, AuditLog
 from trainwright.store.workspace import open_workspace
 
-ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_training.router)
-AUDIT_FILE = "audit.jsonl"
+ROUTERS: tuple[APIRouter, ...] = (
+    routes_health.router,
+    routes_training.router,
+    routes_runs.router,
+    routes_traces.router,
+    routes_datasets.router,
+    routes_evaluations.router,
+    routes_models.router,
+    routes_lineage.router,
+)
 
 
 def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
@@ -37,5 +55,5 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
     for router in ROUTERS:
-        app.include_router(router, responses=RESPONSES)
+        app.include_router(router, responses=RESPONSES, dependencies=[Depends(require_plain_json)])
     return app
