@@ -21,6 +21,7 @@ from trainwright.serve.board import Board
 from trainwright.serve.bodies import require_plain_json
 from trainwright.serve.failures import RESPONSES, add_error_handlers
 from trainwright.serve.guard import Guard
+from trainwright.serve.idempotency import Idempotency
 from trainwright.serve.settings import Settings
 from trainwright.serve.tokens import Tokens
 from trainwright.store.audit import AUDIT_FILE, AuditLog
@@ -53,6 +54,7 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.board = Board(workspace)
     add_error_handlers(app)
+    app.add_middleware(Idempotency, answers=workspace.answers)  # what is added last is met first
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES, dependencies=[Depends(require_plain_json)])

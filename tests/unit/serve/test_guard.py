@@ -102,6 +102,7 @@ def test_other_addresses_need_tokens() -> None:
     [
         ("data", {"corpus": "/etc/passwd"}),
         ("data", {"corpus": "../../etc/*"}),
+        ("data", {"corpus": "*/../../../etc/passwd"}),
         ("data", {"corpus": "http://127.0.0.1:9/x"}),
         ("data", {"corpus": "s3://bucket/x"}),
         ("data", {"corpus": "builtin:stories", "validation": "/etc/hostname"}),
