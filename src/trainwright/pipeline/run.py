@@ -1,10 +1,18 @@
 """The whole job: prepare → execute → validate → publish. `trainwright run` and `trainwright resume` are these functions."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, TrainingUnstable, ValidationFailed
+from trainwright.core.errors import (
+    BudgetExceeded,
+    NonFiniteLoss,
+    NothingToResume,
+    TrainingUnstable,
+    ValidationFailed,
+    translate_write_errors,
+)
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
 from trainwright.pipeline.drift import require_known_names
@@ -29,6 +37,9 @@ from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
 from trainwright.watch.trackers.process import follow_run
+
+RUN_NOTES = "TRAINWRIGHT_RUN_NOTES"
+"""The environment's name for a file to which the id of each run that is worked on is added, a line each."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
         skip_tokenizer=options.skip_tokenizer,
         origin=find_origin_of(manifest, workspace),
     )
-    name = manifest.name or _name_of(manifest.data.traces or manifest.data.corpus)
+    name = manifest.name or name_of(manifest.data.traces or manifest.data.corpus)
     folder = choose_folder(prepared, name, workspace, journal, options, manifest)
     if folder.read_manifest() != manifest:
         folder.write_manifest(manifest)
@@ -136,6 +147,7 @@ def fulfil(
 ) -> Finished:
     """Train what is left, validate, publish; raises what the checks found only after everything is written."""
     run = folder.read_run()
+    _note_run(run)
     end = outcome_of(run, workspace)
     if end is not None and end.status == "completed":
         finished = _reuse(prepared, folder, run, end, workspace, journal)
@@ -148,6 +160,13 @@ def fulfil(
             write_output_dir(prepared, folder, path, options.output_dir, workspace, overwrite=options.overwrite)
         )
     return finished
+
+
+def _note_run(run: Run) -> None:
+    """Tell whoever started this process which run it works on, from the first moment on."""
+    if path := os.environ.get(RUN_NOTES):
+        with translate_write_errors(Path(path)), Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{run.id}\n")
 
 
 def _finish(
@@ -210,7 +229,7 @@ def _read_metrics(folder: RunFolder) -> dict[str, Any]:
     return document
 
 
-def _name_of(corpus: str) -> str:
+def name_of(corpus: str) -> str:
     """A name for what is trained on `corpus`: "builtin:stories" → stories, "books/emma.txt" → emma."""
     last = corpus.rstrip("/*").replace(":", "/").rsplit("/", 1)[-1].split(".", 1)[0]
     # A run's name stands in a path and in a ref, which are ASCII.
