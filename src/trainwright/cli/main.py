@@ -41,6 +41,8 @@ VERBS = {
     "verify": "Compute a run, or a part of it, again, and compare.",
     "store": "Check everything in the workspace, or make its ledger again.",
     "export": "Write a model as a folder that other tools open.",
+    "costs": "Show what runs used and what that costs, so far and projected.",
+    "budgets": "List what runs and projects may spend; set it.",
     "doctor": "Check whether this machine has what training needs.",
 }
 

@@ -32,6 +32,7 @@
     │   └── EndpointRefused, EndpointUnreachable
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
+    ├── BudgetReached ................. 7  a limit on what may be spent is reached; resumable
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -652,6 +653,12 @@ class InternalError(TrainwrightError):
     """A fault of ours."""
 
     name, exit_code, http_status = "internal-error", 70, 500
+
+
+class BudgetReached(TrainwrightError):
+    """A limit on money, hours, energy or tokens is reached; the run was checkpointed, and goes on once the limit is raised."""
+
+    name, exit_code, http_status = "budget-reached", 7, 409
 
 
 class Interrupted(TrainwrightError):
