@@ -11,7 +11,7 @@
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
     │   ├── DeviceUnavailable, MemoryShort
     │   ├── SigningKeyMissing, SigningKeyUnreadable, SigningKeyExposed
-    │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
+    │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed, ChannelFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
@@ -239,6 +239,12 @@ class TrackerFailed(PrerequisiteError):
     """A tracker did not take what it was given; a run itself never fails for that."""
 
     name, http_status = "tracker-failed", 502
+
+
+class ChannelFailed(PrerequisiteError):
+    """A channel for alerts did not take one; it stays in the outbox and is tried again."""
+
+    name, http_status = "channel-failed", 502
 
 
 # ── 2: data ───────────────────────────────────────────────────────────────────────────────────────────────────────────
