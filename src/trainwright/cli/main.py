@@ -41,8 +41,12 @@ VERBS = {
     "verify": "Compute a run, or a part of it, again, and compare.",
     "store": "Check everything in the workspace, or make its ledger again.",
     "export": "Write a model as a folder that other tools open.",
+    "jobs": "Put manifests in line, and see how they stand.",
+    "work": "Work off the jobs in line.",
+    "serve": "Serve this workspace over HTTP.",
     "costs": "Show what runs used and what that costs, so far and projected.",
     "budgets": "List what runs and projects may spend; set it.",
+    "alerts": "List and acknowledge alerts, test a channel, watch the workspace.",
     "doctor": "Check whether this machine has what training needs.",
 }
 

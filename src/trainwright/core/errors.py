@@ -6,6 +6,8 @@
     │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
     │   ├── SignerUnknown
+    │   ├── JobEnded, JobNotResumable, IdempotencyMismatch, MalformedRequest
+    │   ├── UnknownRoute, BodyTooLarge, NotAuthenticated, NotPermitted, TooManyRequests
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
@@ -24,7 +26,7 @@
     ├── TrainingError ................. 4  the training run
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   ├── ModelUnreadable, WeightsMissing, PickledWeights
-    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
+    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged, JobCrashed
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
@@ -160,6 +162,60 @@ class SignerUnknown(UsageError):
     """No key of that id or name is trusted in this workspace."""
 
     name, http_status = "signer-unknown", 404
+
+
+class JobEnded(UsageError):
+    """A job is over: there is nothing to stop."""
+
+    name, http_status = "job-ended", 409
+
+
+class JobNotResumable(UsageError):
+    """A job is in line, runs, or is complete: there is nothing to go on with."""
+
+    name, http_status = "job-not-resumable", 409
+
+
+class IdempotencyMismatch(UsageError):
+    """An idempotency key was used before, for another request."""
+
+    name, http_status = "idempotency-mismatch", 409
+
+
+class MalformedRequest(UsageError):
+    """The body of a request is not the JSON that it says it is."""
+
+    name, http_status = "malformed-request", 400
+
+
+class UnknownRoute(UsageError):
+    """The service has nothing at that address, or not for that method."""
+
+    name, http_status = "unknown-route", 404
+
+
+class BodyTooLarge(UsageError):
+    """The body of a request is larger than the service takes; the limit is named."""
+
+    name, http_status = "body-too-large", 413
+
+
+class NotAuthenticated(UsageError):
+    """A request came without a token, or with one that is not known or has expired."""
+
+    name, http_status = "not-authenticated", 401
+
+
+class NotPermitted(UsageError):
+    """What was asked is for others to ask: the role, or the place, is named."""
+
+    name, http_status = "not-permitted", 403
+
+
+class TooManyRequests(UsageError):
+    """One caller asks faster than the service allows; when to come back is said."""
+
+    name, http_status = "too-many-requests", 429
 
 
 # ── 1: prerequisites ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -518,6 +574,12 @@ class EventsDamaged(TrainingError):
     """A line of the event stream is not readable."""
 
     name = "events-damaged"
+
+
+class JobCrashed(TrainingError):
+    """The process of a job ended without a word, as often as it was tried; its log is named."""
+
+    name = "job-crashed"
 
 
 # ── 5: validation and evaluation ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,33 @@
+"""The service as one application. Every area is a router, and all of them are listed here."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+
+from trainwright import __version__
+from trainwright.serve import routes_health
+from trainwright.serve.failures import add_error_handlers
+from trainwright.serve.settings import Settings
+from trainwright.store.workspace import open_workspace
+
+ROUTERS: tuple[APIRouter, ...] = (routes_health.router,)
+
+
+def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
+    """The application that serves the workspace at `workspace_root`. Raises as `open_workspace`."""
+    workspace = open_workspace(workspace_root)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        workspace.close()
+
+    app = FastAPI(title="Trainwright", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.workspace = workspace
+    app.state.settings = settings
+    add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,22 @@
+"""What a service is told when it starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a service answers. Nothing here changes while it runs."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    tokens_path: Path | None = None
+    """Who may come in; None: anybody on this machine, and nobody else."""
+    max_body_bytes: int = 16 * 1024 * 1024
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return self.host in LOOPBACK
