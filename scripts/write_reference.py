@@ -140,9 +140,10 @@ MEANINGS: dict[str, str] = {
     "process of its own watches. `null`: nobody does, unless `trainwright alerts watch` is running.",
     "costs.project": "The project under which the run's costs are counted, and whose budget it shares. `null`: none.",
     "costs.tags": "Words under which the run's costs can be summed up.",
-    "costs.prices": "A price file (YAML); what it says when the run is asked for is kept for this run. `null`: `prices.yaml` in "
-    "the workspace, where there is one; else nothing is priced.",
-    "costs.limits.money": "What the run may cost, in the price file's currency. At the limit it is saved and stops with exit code 7.",
+    "costs.prices": "A price file (YAML); what it says when the run is asked for is kept for this run. `null`: `prices.yaml` "
+    "in the workspace, where there is one; else nothing is priced.",
+    "costs.limits.money": "What the run may cost, in the price file's currency. At the limit it is saved, and stops with exit "
+    "code 7.",
     "costs.limits.hours": "Hours that processes may work on the run, those of killed ones included.",
     "costs.limits.energy_kwh": "Energy that may be used meanwhile. Refused on a machine that does not tell it.",
     "costs.limits.tokens": "Tokens that may be learnt from, those of steps that were done again included.",

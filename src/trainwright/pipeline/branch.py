@@ -61,7 +61,9 @@ def branch(
     prepared = load_prepared(workspace, plan)
     folder = choose_folder(prepared, manifest.name or source.run.name, workspace, journal, options)
     write_watch(folder, read_watch(source.folder))  # whoever followed the source follows what became of it
-    write_account(folder.read_run().id, read_account(source.run.id, workspace), workspace)  # and whoever paid for it pays
+    write_account(
+        folder.read_run().id, read_account(source.run.id, workspace), workspace
+    )  # and whoever paid for it pays
     return fulfil(prepared, folder, workspace, journal, sinks, options)
 
 

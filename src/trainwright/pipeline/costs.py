@@ -171,7 +171,8 @@ def _measure_run(run: Run, workspace: Workspace, given: Prices | None, usual: Pr
     spending = read_spending(run.id, folder, workspace)
     prices = given or spending.account.prices or usual
     so_far = sum_up(spending.usages, prices)
-    projected, status = so_far, "deleted"
+    projected = so_far
+    status: Status | Literal["deleted"] = "deleted"
     storage = Measure(value=0.0, unit="bytes")
     if folder is not None:
         outcome = outcome_of(run, workspace)

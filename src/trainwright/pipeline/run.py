@@ -16,6 +16,7 @@ from trainwright.core.errors import (
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
 from trainwright.pipeline.accounts import build_account, write_account
+from trainwright.pipeline.alerts import follow_alerts
 from trainwright.pipeline.drift import require_known_names
 from trainwright.pipeline.execute import begin_run, execute, record_failure
 from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
@@ -39,7 +40,6 @@ from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
 from trainwright.watch.trackers.process import follow_run
-
 
 RUN_NOTES = "TRAINWRIGHT_RUN_NOTES"
 """The environment's name for a file to which the id of each run that is worked on is added, a line each."""
@@ -161,6 +161,7 @@ def fulfil(
             folder.lock(),
             keep_account(folder, run, prepared.plan.compute.device, workspace, journal) as (meter, guard),
             follow_run(read_assignments(folder), journal.screen.announce),
+            follow_alerts(folder, workspace, journal.screen.announce),
         ):
             finished = _finish(prepared, folder, run, workspace, journal, [*sinks, meter], options, guard)
     if options.output_dir is not None:

@@ -178,5 +178,3 @@ def _describe(standing: Standing) -> str:
     budget = standing.budget
     unit = standing.spent.unit or budget.what
     return f"{standing.spent.value:,.4g} of {budget.limit:,.4g} {unit}"
-
-

@@ -12,7 +12,7 @@ once, never lost. Any number of processes may raise and deliver.
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -215,7 +215,7 @@ class AlertBook:
         for name, channel in settings.channels.items():
             its_own_death = alert.rule == CHANNEL_DEAD and alert.subject == name
             if is_at_least(alert.severity, channel.at_least) and not its_own_death:
-                item = Item(channel_name=name, channel=channel.model_dump(), alert=alert)
+                item = Item(channel_name=name, channel=channel, alert=alert)
                 stem = f"{alert.last_sent_at}-{alert.id[:12]}-{alert.num_escalations}-{name}".replace(":", "")
                 write_file(self.outbox / f"{stem}.json", item.model_dump_json().encode())
 
@@ -294,22 +294,25 @@ def _apply(entry: dict[str, Any], alerts: dict[str, Alert]) -> None:
         return
     before = alerts[entry["id"]]
     if entry["entry"] == "acknowledged":
-        alerts[before.id] = before.model_copy(
-            update={"acknowledged_at": entry["at"], "acknowledged_by": entry["who"]}
-        )
+        alerts[before.id] = before.model_copy(update={"acknowledged_at": entry["at"], "acknowledged_by": entry["who"]})
     elif entry["entry"] == "escalated":
         changes = {"severity": entry["severity"], "last_sent_at": entry["at"]}
         alerts[before.id] = before.model_copy(update=changes | {"num_escalations": before.num_escalations + 1})
 
 
-def _is_cooling(alert: Alert, alerts: Any, settings: AlertSettings) -> bool:
-    rule = getattr(settings.rules, alert.rule.replace("-", "_"), None)
+def is_within_cooldown(earlier: str | None, at: str, rule_name: str, settings: AlertSettings) -> bool:
+    """Whether what a rule found at `earlier` (None: nothing) keeps it from saying the same again at `at`."""
+    rule = getattr(settings.rules, rule_name.replace("-", "_"), None)
     cooldown_s = settings.delivery.cooldown_s if rule is None or rule.cooldown_s is None else rule.cooldown_s
+    return earlier is not None and 0 <= _seconds_between(earlier, at) < cooldown_s
+
+
+def _is_cooling(alert: Alert, alerts: Iterable[Alert], settings: AlertSettings) -> bool:
     same = [one for one in alerts if (one.rule, one.subject, one.key) == (alert.rule, alert.subject, alert.key)]
-    return any(0 <= _seconds_between(one.at, alert.at) < cooldown_s for one in same)
+    return any(is_within_cooldown(one.at, alert.at, alert.rule, settings) for one in same)
 
 
-def _count_sent(alerts: Any, at: str) -> int:
+def _count_sent(alerts: Iterable[Alert], at: str) -> int:
     return sum(not alert.held_back and 0 <= _seconds_between(alert.at, at) < 3600 for alert in alerts)
 
 

@@ -1,13 +1,13 @@
 """The rules of alerts: what is looked for, how serious it is, and how often it may be said. A file (YAML) sets them.
 
-    rules:
-      loss-explosion: {factor: 5}          # all else stays as it is shipped
-      plateau: {enabled: false}
-      safety-bound: {bounds: {safety/refused: 0.95}}
-    delivery: {cooldown_s: 600, max_per_hour: 30, escalate_after_s: 1800}
-    channels:
-      log: {kind: file, path: alerts.log}
-      ops: {kind: webhook, url: "https://example.org/hook", secret_env: OPS_SECRET, at_least: high}
+rules:
+  loss-explosion: {factor: 5}          # all else stays as it is shipped
+  plateau: {enabled: false}
+  safety-bound: {bounds: {safety/refused: 0.95}}
+delivery: {cooldown_s: 600, max_per_hour: 30, escalate_after_s: 1800}
+channels:
+  log: {kind: file, path: alerts.log}
+  ops: {kind: webhook, url: "https://example.org/hook", secret_env: OPS_SECRET, at_least: high}
 """
 
 from importlib import resources
@@ -140,7 +140,9 @@ class GateRefused(Rule):
 class Rules(Settings):
     """All rules, under the names that alerts carry."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, alias_generator=lambda name: name.replace("_", "-"))
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, alias_generator=lambda name: name.replace("_", "-")
+    )
 
     non_finite_loss: NonFiniteLoss = NonFiniteLoss()
     loss_explosion: LossExplosion = LossExplosion()
@@ -236,7 +238,10 @@ class AlertSettings(Settings):
 
 
 def open_alert_settings(name_or_path: str) -> AlertSettings:
-    """What comes along (`default`), or the file at a path. Raises ManifestNotFound, ManifestUnreadable, UnknownKey, InvalidValue."""
+    """What comes along (`default`), or the file at a path.
+
+    Raises ManifestNotFound, ManifestUnreadable, UnknownKey, InvalidValue.
+    """
     if name_or_path == DEFAULT:
         text = (resources.files("trainwright.watch") / "alerts.yaml").read_text(encoding="utf-8")
         return parse_settings(text, AlertSettings, "The alert file that comes along")

@@ -128,7 +128,9 @@ def detect_exploding(rule: rules.ExplodingGradients) -> Detector:
             return
         median = norms.median
         if median is not None and median > 0 and norm > rule.factor * median:
-            message = f"gradient norm {norm:.4g} at step {signal['step']} is {norm / median:.1f} times its running median"
+            message = (
+                f"gradient norm {norm:.4g} at step {signal['step']} is {norm / median:.1f} times its running median"
+            )
             yield _find("exploding-gradients", rule, message, signal, value=norm, limit=rule.factor * median)
         norms.add(norm)
 
@@ -160,7 +162,9 @@ def detect_overfitting(rule: rules.Overfitting) -> Detector:
             return
         gap = held_out - statistics.fmean(losses.values)
         if gap > rule.gap:
-            message = f"held-out loss {held_out:.4g} at step {signal['step']} lies {gap:.2f} nats above the training loss"
+            message = (
+                f"held-out loss {held_out:.4g} at step {signal['step']} lies {gap:.2f} nats above the training loss"
+            )
             yield _find("overfitting", rule, message, signal, value=gap, limit=rule.gap)
 
     return detect
@@ -242,7 +246,9 @@ def detect_budget(rule: rules.BudgetBands) -> Detector:
             return
         band, what, of = signal["band"], signal["budget"], signal["of"]
         severity: Severity = rule.severity if band >= 0.9 else "low"
-        message = f"{band:.0%} of the {of}'s budget of {what} is spent ({signal['spent']:,.4g} of {signal['limit']:,.4g})"
+        message = (
+            f"{band:.0%} of the {of}'s budget of {what} is spent ({signal['spent']:,.4g} of {signal['limit']:,.4g})"
+        )
         message += "; the run was stopped" if signal.get("stops") else ""
         key = f"{of} {what} {band} {signal['limit']}"
         yield Finding("budget", severity, message, key, value=signal["spent"], limit=signal["limit"])
@@ -261,7 +267,9 @@ def detect_safety(rule: rules.SafetyBound) -> Detector:
             value = _number(signal["metrics"], name)
             if value is not None and value < bound:
                 message = f"{name} is {value:.4g}, below its bound {bound:g}"
-                yield Finding("safety-bound", rule.severity, message, f"{name} {signal['id']}", value=value, limit=bound)
+                yield Finding(
+                    "safety-bound", rule.severity, message, f"{name} {signal['id']}", value=value, limit=bound
+                )
 
     return detect
 
@@ -320,7 +328,14 @@ def _number(signal: Signal, name: str) -> float | None:
 
 
 def _find(
-    name: str, rule: Rule, message: str, signal: Signal, *, key: str = "", value: float | None = None, limit: float | None = None
+    name: str,
+    rule: Rule,
+    message: str,
+    signal: Signal,
+    *,
+    key: str = "",
+    value: float | None = None,
+    limit: float | None = None,
 ) -> Finding:
     return Finding(name, rule.severity, message, key, signal.get("step"), value, limit)
 

@@ -137,7 +137,9 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
 def _read_variable(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise ChannelFailed("A secret is missing.", why=f"The environment variable {name or '(none named)'} is not set.")
+        raise ChannelFailed(
+            "A secret is missing.", why=f"The environment variable {name or '(none named)'} is not set."
+        )
     return value
 
 

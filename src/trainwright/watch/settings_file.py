@@ -55,12 +55,14 @@ def _translate(error: ValidationError, kind: type[BaseModel], where: str) -> Unk
             next_step="Mend the key and run again.",
         )
     said = first["msg"].removeprefix("Value error, ")
-    return InvalidValue(f"{where}: {place or 'it'}: {said}.", next_step="Mend it and run again; docs/files.md lists every key.")
+    return InvalidValue(
+        f"{where}: {place or 'it'}: {said}.", next_step="Mend it and run again; docs/files.md lists every key."
+    )
 
 
 def _iter_keys(kind: type[BaseModel]) -> Iterator[str]:
     for name, field in kind.model_fields.items():
-        yield name
+        yield field.alias or name
         yield from _iter_keys_within(field.annotation)
 
 

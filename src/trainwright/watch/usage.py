@@ -147,7 +147,7 @@ def count_tokens(event: Event) -> int:
     if event["kind"] != "step":
         return 0
     timing = event["timing"]
-    return round(timing["tokens_per_s"] * timing["step_s"])
+    return round(float(timing["tokens_per_s"]) * float(timing["step_s"]))
 
 
 def read_usages(path: Path) -> list[Usage]:

@@ -82,7 +82,9 @@ def test_a_wrong_key_in_a_price_file_is_named_with_the_nearest():
     assert "currency" in caught.value.why
 
 
-@pytest.mark.parametrize("text", ["currency: euro\ndevices: {cpu: 1}", "currency: EUR\ndevices: {cpu: -1}", "currency: EUR"])
+@pytest.mark.parametrize(
+    "text", ["currency: euro\ndevices: {cpu: 1}", "currency: EUR\ndevices: {cpu: -1}", "currency: EUR"]
+)
 def test_a_price_file_that_cannot_be_meant_is_refused(text):
     with pytest.raises(InvalidValue):
         parse_settings(text, Prices, "The price file p")
