@@ -25,6 +25,7 @@ from trainwright.core.errors import (
     RunDamaged,
     TrainwrightError,
     TrainwrightTooOld,
+    UnknownRef,
 )
 from trainwright.core.records import Decision, Evaluation, Outcome, Record
 from trainwright.pipeline.inspect import outcome_of
@@ -67,6 +68,23 @@ def find_settings(given: str | None, workspace: Workspace) -> AlertSettings:
         for name, channel in settings.channels.items()
     }
     return settings.model_copy(update={"channels": channels})
+
+
+def page_alerts(
+    workspace: Workspace, limit: int, after: str | None = None, *, only_open: bool = False
+) -> tuple[list[Alert], str | None]:
+    """A page of alerts, newest first, and the id to ask for the next page with (None on the last one).
+
+    Raises UnknownRef where there is no alert `after`.
+    """
+    alerts = [alert for alert in open_book(workspace).list_alerts() if not only_open or alert.acknowledged_at is None]
+    if after is not None:
+        ids = [alert.id for alert in alerts]
+        if after not in ids:
+            raise UnknownRef(f"There is no alert {after} to go on after.", next_step="Begin with the first page.")
+        alerts = alerts[ids.index(after) + 1 :]
+    page = alerts[:limit]
+    return page, page[-1].id if len(alerts) > limit else None
 
 
 def try_channel(name: str, given: str | None, workspace: Workspace) -> Alert:

@@ -103,6 +103,17 @@ def list_costs(workspace: Workspace, prices_path: Path | None = None) -> list[Ru
     return [_measure_run(run, workspace, given, usual) for run in find_runs(workspace)]
 
 
+def page_costs(workspace: Workspace, limit: int, after: str | None = None) -> tuple[list[RunCosts], str | None]:
+    """A page of runs with their costs, newest first, and the id to ask for the next page with (None on the last one)."""
+    runs = find_runs(workspace)
+    if after is not None:
+        last_id = workspace.ledger.resolve(after)
+        runs = runs[[run.id for run in runs].index(last_id) + 1 :]
+    usual = find_prices(None, workspace)
+    page = [_measure_run(run, workspace, None, usual) for run in runs[:limit]]
+    return page, page[-1].run.id if len(runs) > limit else None
+
+
 def read_costs(ref: str, workspace: Workspace, prices_path: Path | None = None) -> RunCosts:
     """What one run costs. Raises UnknownRef, AmbiguousRef, and like `read_prices`."""
     given = None if prices_path is None else find_prices(prices_path, workspace)

@@ -7,16 +7,23 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import routes_health, routes_training
+from trainwright.serve import routes_alerts, routes_costs, routes_health, routes_metrics, routes_training
 from trainwright.serve.access import Tokens
 from trainwright.serve.board import Board
 from trainwright.serve.failures import RESPONSES, add_error_handlers
 from trainwright.serve.guard import Guard
+from trainwright.serve.metrics import CountRequests, Metrics
 from trainwright.serve.settings import Settings
 from trainwright.store.audit import AuditLog
 from trainwright.store.workspace import open_workspace
 
-ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_training.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    routes_health.router,
+    routes_metrics.router,
+    routes_training.router,
+    routes_costs.router,
+    routes_alerts.router,
+)
 AUDIT_FILE = "audit.jsonl"
 
 
@@ -36,6 +43,8 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app.state.board = Board(workspace)
     add_error_handlers(app)
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
+    app.state.metrics = Metrics(workspace)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES)
     return app
