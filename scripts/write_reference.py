@@ -272,6 +272,7 @@ EXIT_CODES = {
     4: "training",
     5: "validation or evaluation",
     6: "a gate refused, or a release may not move",
+    7: "a limit on what may be spent is reached; the run goes on once it is raised",
     64: "usage",
     70: "a fault of Trainwright's",
     130: "interrupted, resumable",

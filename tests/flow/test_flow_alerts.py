@@ -61,7 +61,9 @@ def test_a_run_that_is_stopped_by_its_budget_says_so_through_its_channels(comman
 def test_a_webhook_that_hangs_holds_up_no_run_and_what_it_did_not_take_waits(command, finished, corpus, hook):
     url = f"{hook.url}/hangs"
     write_alerts(command, {"ops": {"kind": "webhook", "url": url, "secret_env": "HOOK_SECRET"}})
-    ended = command.run(corpus, "watch.alerts=alerts.yaml", "costs.limits.tokens=1700", environment={"HOOK_SECRET": "s"})
+    ended = command.run(
+        corpus, "watch.alerts=alerts.yaml", "costs.limits.tokens=1700", environment={"HOOK_SECRET": "s"}
+    )
     assert ended.document["weights_digest"] == finished.document["weights_digest"]
     assert command.events() == finished.command.events()
     waiting = command("alerts", "list", "--json").document

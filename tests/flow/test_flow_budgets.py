@@ -1,7 +1,10 @@
 """What a run may spend: it stops there, saved, and goes on to the same weights once it may spend more."""
 
 import json
+import shutil
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -89,3 +92,35 @@ def test_a_wrong_price_file_is_refused_before_anything_is_made(command, corpus):
     error = command.run(corpus, "costs.prices=prices.yaml", expect=64).error
     assert error["name"] == "unknown-key"
     assert not (command.workspace / "runs").exists() or command.run_folders() == []
+
+
+def test_a_run_from_before_usage_was_measured_has_time_and_tokens_and_nothing_made_up(finished_copy):
+    shutil.rmtree(finished_copy.workspace / "accounts")
+    (old,) = finished_copy("costs", "--json").document["items"]
+    assert old["so_far"]["tokens"]["value"] == 10 * 128
+    assert old["so_far"]["wall_hours"]["value"] > 0
+    assert old["so_far"]["cpu_hours"]["value"] is None
+    assert old["users"] == []
+
+
+def test_what_was_spent_stays_spent_where_the_run_is_deleted(finished_copy):
+    (folder,) = finished_copy.run_folders()
+    shutil.rmtree(folder)
+    (gone,) = finished_copy("costs", "--json").document["items"]
+    assert gone["status"] == "deleted"
+    assert gone["so_far"]["tokens"]["value"] == 10 * 128
+    assert gone["storage"]["value"] == 0
+
+
+def test_a_limit_that_is_set_while_the_run_works_stops_it(command, corpus):
+    running = command.start(*command.run_words(corpus, "train.steps=1000000"), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline and not list(command.workspace.glob("runs/*/events.jsonl")):
+            time.sleep(0.1)
+        (row,) = command("runs", "list", "--json").document["items"]
+        command("budgets", "set", row["run_id"], "--tokens", "1")
+        assert running.wait(100) == 7
+    finally:
+        running.kill()
+        running.wait()

@@ -52,7 +52,7 @@ def set_budget(
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
-    """Set, raise or take away what a run, or a project, may spend. A run that works takes it over when it is resumed."""
+    """Set, raise or take away what a run, or a project, may spend. A run that works takes it over within seconds."""
     from trainwright.pipeline.costs import set_limits
     from trainwright.store.workspace import open_workspace
 

@@ -30,21 +30,27 @@ from trainwright.watch.usage import HEARTBEAT_S, Meter, Usage, begin_usage, is_p
 
 
 class Guard:
-    """Asked after every step whether the run may go on. Without a budget it answers at once."""
+    """Asked after every step whether the run may go on. Without a budget it answers at once.
+
+    `find_budgets` says which there are; it is asked again at every heartbeat, so that a limit can be changed meanwhile.
+    """
 
     def __init__(
         self,
         folder: RunFolder,
-        budgets: Sequence[Budget],
+        find_budgets: Callable[[], Sequence[Budget]],
         measure: Callable[[Budget], Standing],
         announce: Callable[[str], None],
     ) -> None:
-        self._folder, self._budgets, self._measure, self._announce = folder, budgets, measure, announce
-        self._told: dict[Budget, float] = _read_told(folder) if budgets else {}
+        self._folder, self._find_budgets, self._measure, self._announce = folder, find_budgets, measure, announce
+        self._budgets, self._found_at = find_budgets(), time.monotonic()
+        self._told: dict[Budget, float] = _read_told(folder) if self._budgets else {}
         self.reached: Standing | None = None
 
     def is_spent(self) -> bool:
         """Whether a budget is used up; what was passed on the way there is said once. Raises DiskFull, NotWritable."""
+        if time.monotonic() - self._found_at >= HEARTBEAT_S:
+            self._budgets, self._found_at = self._find_budgets(), time.monotonic()
         for budget in self._budgets:
             standing = self._measure(budget)
             if standing.band > self._told.get(budget, 0.0):
@@ -111,16 +117,19 @@ def keep_account(
     energy = EnergyCounter(has_gpu=not is_processor(device))
     with Meter(locate_usage(run.id, workspace), begin_usage(read_user(), device, gpu), energy) as meter:
         prices = account.prices or find_prices(None, workspace)
-        budgets = list_budgets(account.limits, "run")
         others = _Others(run.id, account, workspace)
-        if account.project is not None:
-            budgets += list_budgets(read_project_limits(account.project, workspace), f"project {account.project}")
+
+        def find_budgets() -> list[Budget]:
+            budgets = list_budgets(read_account(run.id, workspace).limits, "run")
+            if account.project is not None:
+                budgets += list_budgets(read_project_limits(account.project, workspace), f"project {account.project}")
+            return budgets
 
         def measure(budget: Budget) -> Standing:
             own = _sum_with(before, meter.read(), prices)
             return measure_standing(budget, own if budget.of == "run" else add_amounts([own, *others.read()]))
 
-        guard = Guard(folder, budgets, measure, journal.screen.announce)
+        guard = Guard(folder, find_budgets, measure, journal.screen.announce)
         guard.require_kept()
         yield meter, guard
 

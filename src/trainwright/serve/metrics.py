@@ -126,7 +126,9 @@ class WorkspaceCollector(Collector):
         for target, standing in list_standings(self._workspace):
             if standing.share is not None:
                 of = "run" if standing.budget.of == "run" else "project"
-                share.add_metric((of, target[:64] if of == "project" else target[:12], standing.budget.what), standing.share)
+                share.add_metric(
+                    (of, target[:64] if of == "project" else target[:12], standing.budget.what), standing.share
+                )
         yield share
 
     def _collect_alerts(self) -> Iterable[Metric]:

@@ -100,7 +100,11 @@ def test_rules_and_dashboard_ask_for_metrics_that_there_are(client: TestClient) 
     dashboard = json.loads((OPS / "grafana" / "trainwright.json").read_text())
     asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    names = {name.removesuffix("_bucket") for expression in asked for name in re.findall(r"trainwright_\w+", expression)}
+    names = {
+        name.removesuffix("_bucket") for expression in asked for name in re.findall(r"trainwright_\w+", expression)
+    }
     assert names
     assert names <= families
-    assert yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())["rule_files"] == ["trainwright.rules.yml"]
+    assert yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())["rule_files"] == [
+        "trainwright.rules.yml"
+    ]
