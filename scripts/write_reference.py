@@ -136,6 +136,17 @@ MEANINGS: dict[str, str] = {
     "watch.project": "The project (W&B) or experiment (MLflow) that runs are put into.",
     "watch.uri": "The server's address. `null`: for MLflow `MLFLOW_TRACKING_URI`, else `http://127.0.0.1:5000`; for W&B its "
     "own settings (it works offline unless `WANDB_MODE` says otherwise).",
+    "watch.alerts": "A file of rules and channels for alerts about this run, or `default` for the rules that come along; a "
+    "process of its own watches. `null`: nobody does, unless `trainwright alerts watch` is running.",
+    "costs.project": "The project under which the run's costs are counted, and whose budget it shares. `null`: none.",
+    "costs.tags": "Words under which the run's costs can be summed up.",
+    "costs.prices": "A price file (YAML); what it says when the run is asked for is kept for this run. `null`: `prices.yaml` "
+    "in the workspace, where there is one; else nothing is priced.",
+    "costs.limits.money": "What the run may cost, in the price file's currency. At the limit it is saved, and stops with exit "
+    "code 7.",
+    "costs.limits.hours": "Hours that processes may work on the run, those of killed ones included.",
+    "costs.limits.energy_kwh": "Energy that may be used meanwhile. Refused on a machine that does not tell it.",
+    "costs.limits.tokens": "Tokens that may be learnt from, those of steps that were done again included.",
 }
 
 
@@ -261,6 +272,7 @@ EXIT_CODES = {
     4: "training",
     5: "validation or evaluation",
     6: "a gate refused, or a release may not move",
+    7: "a limit on what may be spent is reached; the run goes on once it is raised",
     64: "usage",
     70: "a fault of Trainwright's",
     130: "interrupted, resumable",

@@ -187,6 +187,13 @@ JSON_COMMANDS = {
     "`runs compare`": ["runs", "compare", "manual@latest", "slower@latest"],
     "`runs seeds`": ["runs", "seeds", "manual@latest"],
     "`runs track`": [],  # needs a tracker: tests/interop
+    "`costs`": ["costs", "manual@latest"],
+    "`budgets list`": ["budgets", "list"],
+    "`budgets set`": ["budgets", "set", "--project=manuals", "--hours=9"],
+    "`alerts list`": ["alerts", "list"],
+    "`alerts acknowledge`": [],  # needs an alert: tests/flow/test_flow_alerts.py
+    "`alerts test`": [],  # needs a channel: tests/flow/test_flow_alerts.py
+    "`alerts watch`": ["alerts", "watch", "--once"],
     "`tokens preview`": ["tokens", "preview", "traces.jsonl", "--tokenizer", "manual@latest"],
     "`generate`": ["generate", "manual@latest", "The", "--max-tokens=2"],
     "`evaluate`": ["evaluate", "manual@latest", "--evalset=questions.jsonl", "--by=likelihood"],

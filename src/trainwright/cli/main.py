@@ -46,6 +46,9 @@ VERBS = {
     "serve": "Serve this workspace over HTTP.",
     "access": "Say who may use the service, and as what.",
     "audit": "Look at what was changed through the service, and check that nobody changed the log.",
+    "costs": "Show what runs used and what that costs, so far and projected.",
+    "budgets": "List what runs and projects may spend; set it.",
+    "alerts": "List and acknowledge alerts, test a channel, watch the workspace.",
     "doctor": "Check whether this machine has what training needs.",
 }
 

@@ -1,6 +1,5 @@
 """Options that several verbs share, and how every verb answers."""
 
-import getpass
 import json
 import os
 import sys
@@ -51,10 +50,9 @@ def may_overwrite(output_dir: Path | None, overwrite: bool, yes: bool) -> bool:
 
 def who_asks() -> str:
     """The account that a command runs under, for what is put on record about who did it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no such account, as in some containers
-        return "unknown"
+    from trainwright.watch.usage import read_user
+
+    return read_user()
 
 
 def require_suffix(path: Path | None, *suffixes: str) -> None:

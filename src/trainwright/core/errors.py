@@ -13,7 +13,7 @@
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
     │   ├── DeviceUnavailable, MemoryShort
     │   ├── SigningKeyMissing, SigningKeyUnreadable, SigningKeyExposed
-    │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed
+    │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed, ChannelFailed
     ├── DataError ..................... 2  the corpus
     │   ├── SourceNotFound, SourceUnreadable, SourceEmpty, SourceTooShort, NotText, InvalidEncoding, InvalidRow
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
@@ -34,6 +34,7 @@
     │   └── EndpointRefused, EndpointUnreachable, AuditDamaged
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
+    ├── BudgetReached ................. 7  a limit on what may be spent is reached; resumable
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
 
@@ -300,6 +301,12 @@ class TrackerFailed(PrerequisiteError):
     """A tracker did not take what it was given; a run itself never fails for that."""
 
     name, http_status = "tracker-failed", 502
+
+
+class ChannelFailed(PrerequisiteError):
+    """A channel for alerts did not take one; it stays in the outbox and is tried again."""
+
+    name, http_status = "channel-failed", 502
 
 
 # ── 2: data ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -726,6 +733,12 @@ class InternalError(TrainwrightError):
     """A fault of ours."""
 
     name, exit_code, http_status = "internal-error", 70, 500
+
+
+class BudgetReached(TrainwrightError):
+    """A limit on money, hours, energy or tokens is reached; the run was checkpointed, and goes on once the limit is raised."""
+
+    name, exit_code, http_status = "budget-reached", 7, 409
 
 
 class Interrupted(TrainwrightError):

@@ -223,6 +223,28 @@ class WatchSection(Section):
     folder: str | None = None
     project: Annotated[str, Field(min_length=1)] = "trainwright"
     uri: str | None = None
+    alerts: Annotated[str, Field(min_length=1)] | None = None
+
+
+class LimitsSection(Section):
+    """What a run may spend, all processes that worked on it together; null: there is no such limit."""
+
+    money: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0)] | None = None
+    energy_kwh: Annotated[float, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class CostsSection(Section):
+    """Under what a run's costs are counted, at which prices, and how much it may spend before it is stopped.
+
+    None of this is part of the plan: it changes no number of the run, and a limit can be raised while the run stands still.
+    """
+
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    prices: Annotated[str, Field(min_length=1)] | None = None
+    limits: LimitsSection = LimitsSection()
 
 
 class Manifest(Section):
@@ -242,6 +264,7 @@ class Manifest(Section):
     evaluate: EvaluateSection = EvaluateSection()
     budgets: BudgetSection = BudgetSection()
     watch: WatchSection = WatchSection()
+    costs: CostsSection = CostsSection()
     finetune: "Manifest | None" = None
 
 

@@ -24,6 +24,8 @@
     lineage.py    where anything came from and what came of it: records, traces; checked, drawn
     compare_runs.py  what is already there: several runs side by side
     track.py      runs in other people's dashboards
+    accounts.py, spending.py, costs.py  what runs use and cost; what they may spend, and the guard that stops them there
+    alerts.py     what is watched for, raised and delivered
     use.py        what a trained model is for: generate, export
     rendering.py  traces to samples, through a chat template
     preview.py    one sample as its tokens, and which of them are to be learnt

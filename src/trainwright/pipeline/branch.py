@@ -11,6 +11,7 @@ from trainwright.core.errors import InvalidValue, OutOfRange
 from trainwright.core.manifest import Manifest, list_override_keys, parse_manifest
 from trainwright.core.plan import describe_training, resolve_budgets, resolve_training
 from trainwright.core.records import Plan, Start, TrainingPlan
+from trainwright.pipeline.accounts import read_account, write_account
 from trainwright.pipeline.drift import compare_environments, read_last_environment, read_run_environment, render_change
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import check_footprint, load_prepared
@@ -60,6 +61,9 @@ def branch(
     prepared = load_prepared(workspace, plan)
     folder = choose_folder(prepared, manifest.name or source.run.name, workspace, journal, options)
     write_watch(folder, read_watch(source.folder))  # whoever followed the source follows what became of it
+    write_account(
+        folder.read_run().id, read_account(source.run.id, workspace), workspace
+    )  # and whoever paid for it pays
     return fulfil(prepared, folder, workspace, journal, sinks, options)
 
 

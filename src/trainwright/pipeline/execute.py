@@ -18,6 +18,7 @@ from trainwright.pipeline.asking import Asking, open_asking
 from trainwright.pipeline.drift import keep_environment, read_run_environment
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.spending import Guard
 from trainwright.pipeline.start import read_clock, read_first_state, read_first_weights, take_over
 from trainwright.store.checkpoint_writer import CheckpointWriter
 from trainwright.store.run_folder import RunFolder, create_run_folder
@@ -64,11 +65,12 @@ def execute(
     journal: Journal,
     sinks: list[Sink],
     allow_drift: Collection[str] = (),
+    guard: Guard | None = None,
 ) -> Trained:
     """Train, or go on training, in `folder` until the plan is fulfilled.
 
-    The caller holds the run's lock. Raises Interrupted, after a checkpoint, where it was asked to stop, and what
-    `take_over` raises.
+    The caller holds the run's lock. Raises, after a checkpoint, Interrupted where it was asked to stop, and BudgetReached
+    where the `guard` stops it; and what `take_over` raises.
     """
     with journal.phase("training") as phase, listen_for_stop() as stop:
         run, plan = folder.read_run(), folder.read_plan()
@@ -89,10 +91,13 @@ def execute(
                         # Handed over again, so that whatever a killed process left undone behind it is done.
                         writer.save(standing.state, start)
                         writer.wait()
-                    result = _train(prepared, workspace, trainer, events, writer, stop, start, memory)
+                    result = _train(prepared, workspace, trainer, events, writer, stop, guard, start, memory)
                 if not result.interrupted:
                     events.emit("run-finished", {"status": "completed", "step": result.position.step})
         if result.interrupted:
+            if guard is not None and guard.reached is not None and not stop.is_made:
+                where = f"Stopped at step {result.position.step} of {plan.training.num_steps}; everything is saved"
+                raise guard.complaint(where, run.id[:12])
             raise Interrupted(
                 f"Stopped at step {result.position.step} of {plan.training.num_steps}; everything is saved.",
                 why="A stop was asked for.",
@@ -175,6 +180,7 @@ def _train(
     events: EventLog,
     writer: CheckpointWriter,
     stop: StopRequest,
+    guard: Guard | None,
     position: Position,
     memory: PeakMemory,
 ) -> LoopResult:
@@ -189,7 +195,7 @@ def _train(
 
     def should_stop() -> bool:
         writer.require_well()
-        return stop.is_made
+        return stop.is_made or (guard is not None and guard.is_spent())
 
     def read_scheduled(step: int) -> tuple[TrainingState, Position]:
         # First of all: where this one is damaged, a resume must fall back to an older one and make it again.

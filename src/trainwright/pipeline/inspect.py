@@ -11,6 +11,7 @@ from typing import Any, Literal
 from trainwright.core.errors import UnknownRef
 from trainwright.core.records import Checkpoint, Outcome, Report, Run, Verdict
 from trainwright.pipeline.publish import list_artefacts
+from trainwright.pipeline.spending import was_stopped_by_budget
 from trainwright.store.checkpoints import list_checkpoints
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder
 from trainwright.store.workspace import Workspace
@@ -20,7 +21,7 @@ from trainwright.watch.live import Viewer
 
 PAGE = 1000
 LOOK_EVERY_S = 0.5
-Status = Literal["running", "interrupted", "completed", "failed"]
+Status = Literal["running", "interrupted", "budget-reached", "completed", "failed"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def read_state(run: Run, workspace: Workspace) -> RunState:
     if isinstance(report, Report):
         bits_per_byte = report.metrics["bits_per_byte"].value
     return RunState(
-        run, _status(outcome, folder), folder, step, folder.read_plan().training.num_steps, bits_per_byte, outcome
+        run, status_of(outcome, folder), folder, step, folder.read_plan().training.num_steps, bits_per_byte, outcome
     )
 
 
@@ -206,7 +207,10 @@ def list_run_checkpoints(folder: RunFolder, workspace: Workspace) -> list[dict[s
     ]
 
 
-def _status(outcome: Outcome | None, folder: RunFolder) -> Status:
+def status_of(outcome: Outcome | None, folder: RunFolder) -> Status:
+    """How a run stands, from how it ended and who works on it."""
     if outcome is not None:
         return outcome.status
-    return "running" if folder.is_locked() else "interrupted"
+    if folder.is_locked():
+        return "running"
+    return "budget-reached" if was_stopped_by_budget(folder) else "interrupted"

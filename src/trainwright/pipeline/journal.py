@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from trainwright.core.errors import Interrupted, TrainwrightError
+from trainwright.core.errors import BudgetReached, Interrupted, TrainwrightError
 from trainwright.watch.events import Event
 from trainwright.watch.metrics_file import Phase, PhaseStatus
 
@@ -77,7 +77,7 @@ class Journal:
         try:
             yield opened
         except (TrainwrightError, KeyboardInterrupt) as error:
-            stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+            stopped = isinstance(error, KeyboardInterrupt | Interrupted | BudgetReached)
             opened.status = "interrupted" if stopped else "failed"
             said = error.name if isinstance(error, TrainwrightError) else Interrupted.name
             self._close(name, opened, time.perf_counter() - begun, said)

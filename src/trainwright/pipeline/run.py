@@ -15,6 +15,8 @@ from trainwright.core.errors import (
 )
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
+from trainwright.pipeline.accounts import build_account, write_account
+from trainwright.pipeline.alerts import follow_alerts
 from trainwright.pipeline.drift import require_known_names
 from trainwright.pipeline.execute import begin_run, execute, record_failure
 from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
@@ -30,6 +32,7 @@ from trainwright.pipeline.publish import (
     write_output_dir,
     write_run_files,
 )
+from trainwright.pipeline.spending import Guard, keep_account
 from trainwright.pipeline.track import read_assignments, write_watch
 from trainwright.pipeline.use import find_origin_of
 from trainwright.pipeline.validate import failed_checks, read_best, validate
@@ -78,6 +81,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
     require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
+    account = build_account(manifest.costs)
     prepared = prepare(
         manifest,
         workspace,
@@ -91,6 +95,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     if folder.read_manifest() != manifest:
         folder.write_manifest(manifest)
     write_watch(folder, manifest.watch)
+    write_account(folder.read_run().id, account, workspace)
     finished = fulfil(prepared, folder, workspace, journal, sinks, options)
     if finished.run.name != name:  # fulfilled before, under another name: what was asked for has to be found by its own
         why = f"run {finished.run.id[:12]} fulfilled the same plan"
@@ -152,8 +157,13 @@ def fulfil(
     if end is not None and end.status == "completed":
         finished = _reuse(prepared, folder, run, end, workspace, journal)
     else:
-        with folder.lock(), follow_run(read_assignments(folder), journal.screen.announce):
-            finished = _finish(prepared, folder, run, workspace, journal, sinks, options)
+        with (
+            folder.lock(),
+            keep_account(folder, run, prepared.plan.compute.device, workspace, journal) as (meter, guard),
+            follow_run(read_assignments(folder), journal.screen.announce),
+            follow_alerts(folder, workspace, journal.screen.announce),
+        ):
+            finished = _finish(prepared, folder, run, workspace, journal, [*sinks, meter], options, guard)
     if options.output_dir is not None:
         path, _ = read_best(folder, finished.checkpoint.step)
         finished.artefacts.update(
@@ -177,10 +187,11 @@ def _finish(
     journal: Journal,
     sinks: list[Sink],
     options: Options,
+    guard: Guard,
 ) -> Finished:
     """Execute, validate, publish, as the one process that writes this run."""
     try:
-        trained = execute(prepared, folder, workspace, journal, sinks, options.allow_drift)
+        trained = execute(prepared, folder, workspace, journal, sinks, options.allow_drift, guard)
     except (NonFiniteLoss, TrainingUnstable) as error:
         record_failure(run, error, workspace)
         raise

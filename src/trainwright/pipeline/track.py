@@ -11,6 +11,7 @@ from trainwright.core.manifest import WatchSection
 from trainwright.pipeline.inspect import find_run
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
+from trainwright.watch.alert_rules import DEFAULT
 from trainwright.watch.trackers.feed import Assignment, FeedState, TrackerName
 from trainwright.watch.trackers.process import TrackerProcess
 from trainwright.watch.trackers.protocol import TrackerSettings
@@ -18,10 +19,12 @@ from trainwright.watch.trackers.protocol import TrackerSettings
 
 def write_watch(folder: RunFolder, watch: WatchSection) -> None:
     """Keep who follows a run beside it, for those who resume it: they have no manifest."""
-    if not watch.trackers and not _watch_path(folder).exists():
+    if not watch.trackers and watch.alerts is None and not _watch_path(folder).exists():
         return
     if watch.folder is not None:
         watch = watch.model_copy(update={"folder": _absolute(watch.folder)})
+    if watch.alerts not in (None, DEFAULT):
+        watch = watch.model_copy(update={"alerts": _absolute(watch.alerts)})
     write_file(_watch_path(folder), watch.model_dump_json(indent=2).encode() + b"\n")
 
 

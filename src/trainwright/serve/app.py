@@ -8,10 +8,13 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from trainwright import __version__
 from trainwright.serve import (
+    routes_alerts,
+    routes_costs,
     routes_datasets,
     routes_evaluations,
     routes_health,
     routes_lineage,
+    routes_metrics,
     routes_models,
     routes_runs,
     routes_traces,
@@ -22,6 +25,7 @@ from trainwright.serve.bodies import require_plain_json
 from trainwright.serve.failures import RESPONSES, add_error_handlers
 from trainwright.serve.guard import Guard
 from trainwright.serve.idempotency import Idempotency
+from trainwright.serve.metrics import CountRequests, Metrics
 from trainwright.serve.settings import Settings
 from trainwright.serve.tokens import Tokens
 from trainwright.store.audit import AUDIT_FILE, AuditLog
@@ -36,6 +40,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes_evaluations.router,
     routes_models.router,
     routes_lineage.router,
+    routes_costs.router,
+    routes_alerts.router,
+    routes_metrics.router,
 )
 
 
@@ -56,6 +63,8 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(Idempotency, answers=workspace.answers)  # what is added last is met first
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
+    app.state.metrics = Metrics(workspace)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES, dependencies=[Depends(require_plain_json)])
     return app
