@@ -16,7 +16,7 @@ from trainwright.core.hashing import digest_json
 from trainwright.core.manifest import ComputeSection, FrameworkName
 from trainwright.core.records import Compute, Frozen, ImportedShape, Shape, TrainingPlan
 
-AUTOMATIC: tuple[FrameworkNameName, ...] = ("torch", "tinygrad")
+AUTOMATIC: tuple[FrameworkName, ...] = ("torch", "tinygrad")
 """What `auto` chooses among, the likely fastest first. The reference backend is the specification, and transformers is for
 models in its own format: they must be asked for by name."""
 
@@ -165,7 +165,7 @@ def find_problem(framework: FrameworkName, section: ComputeSection, optimizer: s
     except PackageMissing as error:
         return f"{error.message} {error.why}"
     can = backend.capabilities
-    cannot = [section.dtype] if section.dtype not in ("auto", *can.dtypes) else []
+    cannot: list[str] = [section.dtype] if section.dtype not in ("auto", *can.dtypes) else []
     cannot += ["compile"] if section.compile is True and not can.compiles else []
     cannot += [optimizer] if optimizer not in can.optimizers else []
     if section.threads != "auto" and can.most_threads is not None and section.threads > can.most_threads:

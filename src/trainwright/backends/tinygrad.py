@@ -195,7 +195,9 @@ class TinygradTrainer(TinygradModel):
         self.training, self.num_updates = training, 0
         names = weight_names(shape)
         self._trained = self._load(names, weights) if training.ema_decay else self._weights
-        self._totals = {name: self.to_device(np.zeros(tensor.shape, np.float32)) for name, tensor in self._trained.items()}
+        self._totals = {
+            name: self.to_device(np.zeros(tensor.shape, np.float32)) for name, tensor in self._trained.items()
+        }
         self._remembered = {
             name: self.to_device(np.zeros(size, np.float32))
             for name, size in optimizer_state_shapes(shape, training.optimizer.name).items()

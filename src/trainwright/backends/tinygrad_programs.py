@@ -60,7 +60,7 @@ def gradient_program(sizes: Sizes, smoothing: float, drops: bool) -> Program:
         Tensor.realize(*totals, nll_BT, hits_BT)
         return nll_BT, hits_BT
 
-    return TinyJit(run)
+    return _compile(run)
 
 
 @functools.cache
@@ -76,7 +76,7 @@ def score_program(sizes: Sizes) -> Program:
         Tensor.realize(nll_BT, hits_BT)
         return nll_BT, hits_BT
 
-    return TinyJit(run)
+    return _compile(run)
 
 
 @functools.cache
@@ -100,7 +100,9 @@ def decoding_program(sizes: Sizes, num_remembered: int) -> Program:
         own_T = Tensor.arange(sizes.length, dtype=dtypes.int32) + settings_2[0]
         all_S = Tensor.arange(num_remembered, dtype=dtypes.int32)
         visible_1TS = (all_S.reshape(1, 1, -1) <= own_T.reshape(1, -1, 1)).expand(1, sizes.length, num_remembered)
-        scene = Scene(rotary_2TE[0].reshape(1, 1, sizes.length, -1), rotary_2TE[1].reshape(1, 1, sizes.length, -1), visible_1TS)
+        scene = Scene(
+            rotary_2TE[0].reshape(1, 1, sizes.length, -1), rotary_2TE[1].reshape(1, 1, sizes.length, -1), visible_1TS
+        )
         pasts = [Past(cache, places_S.maximum(0), places_S >= 0) for cache in caches]
         hidden_1TD, renewed = run_layers(named, sizes.shape, tokens_1T, scene, pasts)
         last_D = hidden_1TD[0][settings_2[1:2]]
@@ -111,17 +113,18 @@ def decoding_program(sizes: Sizes, num_remembered: int) -> Program:
         Tensor.realize(*caches)
         return logits_V
 
-    return TinyJit(run)
+    return _compile(run)
 
 
 @functools.cache
 def norm_program(sizes: Sizes) -> Program:
     """(totals) → the sum of squares of each [number of weights]."""
+    names = weight_names(sizes.shape)
 
     def run(totals: list[Tensor]) -> Tensor:
-        return Tensor.stack(*(total.square().sum() for total in totals)).realize()
+        return Tensor.stack(*(total.square().sum() for _, total in zip(names, totals, strict=True))).realize()
 
-    return TinyJit(run)
+    return _compile(run)
 
 
 class Steps(NamedTuple):
@@ -165,7 +168,7 @@ def update_program(sizes: Sizes, optimizer: Optimizer, is_averaged: bool) -> Pro
         Tensor.realize(*weights, *remembered, *averages, done)
         return done
 
-    return TinyJit(run)
+    return _compile(run)
 
 
 def _apply_adamw(
@@ -219,6 +222,11 @@ def _orthogonalise(x: Tensor, num_iterations: int = 5) -> Tensor:
         gram = (x @ x.transpose(1, 2)).contiguous()
         x = (a * x + (b * gram + c * (gram @ gram)) @ x).contiguous()
     return x
+
+
+def _compile(run: Callable[..., Any]) -> Program:
+    program: Program = TinyJit(run)
+    return program
 
 
 def _build_scene(ids_3BT: Tensor, rotary_2BTE: Tensor, masks: Tensor | None) -> Scene:

@@ -201,7 +201,10 @@ class EvaluateSection(Section):
 class ComputeSection(Section):
     """Where the arithmetic is done. `auto` is resolved by probing and measuring this machine."""
 
-    framework: Literal["auto"] | FrameworkName | Annotated[tuple[FrameworkName, ...], Field(min_length=1)] = "auto"
+    framework: (
+        Literal["auto", "torch", "reference", "transformers", "tinygrad"]
+        | Annotated[tuple[FrameworkName, ...], Field(min_length=1)]
+    ) = "auto"
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Auto | bool = "auto"

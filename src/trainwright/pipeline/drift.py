@@ -20,7 +20,17 @@ from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.environment import NUMERIC_VARIABLES, read_environment
 
-PACKAGES = ("trainwright", "torch", "numpy", "sentencepiece", "tokenizers", "safetensors", "pydantic", "sqlalchemy")
+PACKAGES = (
+    "trainwright",
+    "torch",
+    "tinygrad",
+    "numpy",
+    "sentencepiece",
+    "tokenizers",
+    "safetensors",
+    "pydantic",
+    "sqlalchemy",
+)
 
 CAN_CHANGE_RESULTS = ("code", "platform", "cpu", "threads", "device", "numpy")
 CANNOT_CHANGE_RESULTS = ("python", "cores", "git", "host", "container")
@@ -36,6 +46,9 @@ HARMLESS_ENDINGS = (
     "HASHSEED",
 )
 """How the names of variables end that say where, how fast or how loudly, and not what is computed."""
+
+TINYGRAD_VARIABLES = "TINYGRAD_"
+"""How the names of variables begin that say what tinygrad compiles with: nothing to a run of another framework."""
 
 NOT_THERE = "not there"
 
@@ -139,4 +152,9 @@ def _name_facts(environment: Mapping[str, Any], plan: Plan) -> dict[str, str]:
     packages = {
         name: version or NOT_THERE for name, version in environment["packages"].items() if name != "trainwright"
     }
-    return {**facts, **packages, **environment["variables"]}
+    variables = {
+        name: value
+        for name, value in environment["variables"].items()
+        if plan.compute.framework == "tinygrad" or not name.startswith(TINYGRAD_VARIABLES)
+    }
+    return {**facts, **packages, **variables}
