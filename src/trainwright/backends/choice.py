@@ -185,6 +185,18 @@ def choose_device(framework: str, wanted: str) -> str:
     return next((device for device in accelerators if backend.probe(device).works), last)
 
 
+def carry_over(compute: Compute, framework: FrameworkName) -> Compute:
+    """The same place in another framework, as near to it as that one can come. Raises PackageMissing."""
+    can = open_backend(framework).capabilities
+    return Compute(
+        framework=framework,
+        device=compute.device if compute.device.partition(":")[0] in can.devices else "cpu",
+        dtype=compute.dtype if compute.dtype in can.dtypes else "float32",
+        compile=compute.compile and can.compiles,
+        num_threads=compute.num_threads if can.most_threads is None else min(compute.num_threads, can.most_threads),
+    )
+
+
 def count_cores() -> int:
     """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
