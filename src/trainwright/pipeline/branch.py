@@ -14,7 +14,7 @@ from trainwright.backends.initial import require_own
 from trainwright.core.errors import Drift, InvalidValue, OutOfRange
 from trainwright.core.manifest import Manifest, list_override_keys, parse_manifest
 from trainwright.core.plan import describe_training, resolve_budgets, resolve_training
-from trainwright.core.records import Checkpoint, Compute, Plan, Start, TrainingPlan
+from trainwright.core.records import Compute, Plan, Start, TrainingPlan
 from trainwright.pipeline.drift import (
     FRAMEWORK,
     compare_environments,
@@ -65,7 +65,7 @@ def branch(
         record = read_checkpoint(source.path).record
         parent = source.prepared.plan
         manifest, plan = build_branch_plan(parent, record.step, record.id, overrides)
-        _require_framework(parent, plan, record, overrides, options)
+        _require_framework(parent, plan, shlex.join(["--from", ref, *overrides]), options)
         require_all(check_footprint(plan.model, plan.training, workspace))
         workspace.ledger.put(record)
         workspace.ledger.put(plan)  # from here on the checkpoint is held
@@ -112,18 +112,14 @@ def _choose_compute(manifest: Manifest, parent: Plan) -> Compute:
     return compute
 
 
-def _require_framework(
-    parent: Plan, plan: Plan, record: Checkpoint, overrides: Sequence[str], options: Options
-) -> None:
+def _require_framework(parent: Plan, plan: Plan, words: str, options: Options) -> None:
     """Raises Drift where another framework is to go on than the one that wrote the checkpoint, and that is not allowed."""
     require_known_names(options.allow_drift)
     if compare_frameworks(parent, plan) and FRAMEWORK not in options.allow_drift:
-        words = shlex.join(["trainwright", "train", "--from", record.id[:12], *overrides, "--allow-drift", FRAMEWORK])
         raise Drift(
-            f"The checkpoint of step {record.step:,} was written by {parent.compute.framework}, and "
-            f"{plan.compute.framework} is to go on.",
-            why="Weights and what the optimizer remembers are the same; what comes of them differs in the last digits.",
-            next_step=f"Have it put on record: {words}",
+            f"The checkpoint was written by {parent.compute.framework}, and {plan.compute.framework} is to go on.",
+            why="Weights and what the optimizer remembers are taken over; what comes of them differs in the last digits.",
+            next_step=f"Have it put on record: trainwright train {words} --allow-drift {FRAMEWORK}",
         )
 
 
