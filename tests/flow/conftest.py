@@ -99,7 +99,7 @@ class CommandLine:
                 options.pop("instant", None), options.pop("environment", None), options.pop("torch", False)
             ),
             capture_output=True,
-            timeout=120,
+            timeout=options.pop("timeout", 120),
             stdin=subprocess.DEVNULL,
             check=False,
             **options,

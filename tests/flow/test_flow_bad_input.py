@@ -97,6 +97,18 @@ def test_without_torch_the_pip_command_is_named(command, corpus):
     require_nothing_begun(command)
 
 
+def test_of_an_order_of_preference_what_is_missing_is_passed_over_and_named(command, corpus):
+    words = ["plan", f"--corpus={corpus}", *command.small, "--json"]
+    planned = command(*words, "compute.framework=[torch, reference]")
+    assert planned.document["plan"]["compute"]["framework"] == "reference"
+    why = "the package torch is not installed (pip install 'trainwright[torch]')"
+    assert f"torch was passed over: {why}" in planned.err
+    assert planned.document["choice"]["passed_over"] == [{"framework": "torch", "problem": why}]
+    error = command(*words, "compute.framework=[tinygrad, torch]", expect=4).error
+    assert error["name"] == "unsupported-plan"
+    assert f"torch: {why}" in error["why"]
+
+
 def prefix_without_privileges() -> tuple[str, ...]:
     """Words before a command that make permissions count for it (they do not for the administrator)."""
     if os.geteuid() != 0:

@@ -83,12 +83,22 @@ def test_checkpoint_that_a_branch_starts_from_is_never_deleted(stopped_copy, fin
         ("train.epochs=2", "invalid-value", "steps"),
         ("train.steps=8", "out-of-range", "step 8"),
         ("train.optimizer.lerning_rate=1", "unknown-key", "learning_rate"),
+        ("compute.dtype=float32", "invalid-value", "where it computes"),
+        ("compute.framework=[torch, tinygrad]", "invalid-value", "One framework goes on"),
     ],
 )
 def test_setting_that_a_branch_cannot_have_is_refused(finished_copy, run_id, setting, name, said):
     error = finished_copy("train", "--from", f"{run_id}@8", setting, "--json", expect=64).error
     assert error["name"] == name
     assert said in " ".join([error["message"], error["why"]])
+    assert len(finished_copy.run_folders()) == 1
+
+
+def test_framework_that_is_missing_does_not_go_on_with_anything(finished_copy, run_id):
+    words = ("train", "--from", f"{run_id}@8", "compute.framework=torch", "--allow-drift", "framework", "--json")
+    error = finished_copy(*words, expect=1).error
+    assert error["name"] == "package-missing"
+    assert "pip install 'trainwright[torch]'" in error["next"]
     assert len(finished_copy.run_folders()) == 1
 
 

@@ -40,3 +40,23 @@ def test_torch_gives_the_same_weights_killed_or_not_and_the_losses_of_the_refere
     reference = [event for event in finished.command.events() if event["kind"] == "step"]
     assert [event["learning_rate"] for event in steps] == [event["learning_rate"] for event in reference]
     assert [event["loss"] for event in steps] == pytest.approx([event["loss"] for event in reference], abs=1e-4)
+
+
+def test_torch_goes_on_with_what_the_reference_wrote_and_that_is_on_record(finished_copy, finished):
+    parent = finished.document["run_id"][:12]
+    words = ("train", "--from", f"{parent}@8", "compute.framework=torch", "--json")
+    refused = finished_copy(*words, torch=True, expect=4).error
+    assert refused["name"] == "drift"
+    assert refused["next"].endswith(f"--from {parent}@8 compute.framework=torch --allow-drift framework")
+    assert len(finished_copy.run_folders()) == 1
+
+    ended = finished_copy(*words, "--allow-drift", "framework", torch=True)
+    assert "framework was reference and is torch, which can change results" in ended.err
+    (folder,) = [path for path in finished_copy.run_folders() if not path.name.endswith(parent)]
+    losses = [event["loss"] for event in finished_copy.read_events(folder) if event["kind"] == "step"]
+    reference = [event["loss"] for event in finished.events_of_training if event["kind"] == "step"]
+    assert losses == pytest.approx(reference[8:], abs=1e-4)
+    run_id = ended.document["run_id"][:12]
+    assert "from step 8: framework reference → torch" in finished_copy("lineage", run_id, "--json").document["tree"]
+    # Its plan names its framework, so that it is computed again by that one.
+    assert finished_copy("verify", run_id, "--json", torch=True).document["status"] == "verified"

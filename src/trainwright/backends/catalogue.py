@@ -48,6 +48,12 @@ CATALOGUE: dict[str, Entry] = {
             ("HF_HUB_OFFLINE", "1"),  # models come from folders; nothing is looked up elsewhere
         ),
     ),
+    "tinygrad": Entry(
+        "trainwright.backends.tinygrad",
+        "TinygradBackend",
+        "tinygrad",
+        "pip install 'trainwright[tinygrad]'",
+    ),
     "reference": Entry("trainwright.backends.reference", "ReferenceBackend", None, ""),
 }
 
@@ -105,6 +111,8 @@ def require_supported(compute: Compute, optimizer: Optimizer) -> None:
     if _supports(compute.framework, compute, optimizer):  # asked first: the others stay unimported, and cost nothing
         return
     wanted = f"{compute.dtype}{' compiled' if compute.compile else ''} with {optimizer.name} on {compute.device}"
+    if not _has_threads(compute.framework, compute):
+        wanted += f", {compute.num_threads} threads"
     others = [name for name in CATALOGUE if name != compute.framework and is_installed(name)]
     able = [name for name in others if _supports(name, compute, optimizer)]
     raise UnsupportedPlan(
@@ -122,4 +130,10 @@ def _supports(name: str, compute: Compute, optimizer: Optimizer) -> bool:
         and compute.dtype in capabilities.dtypes
         and (capabilities.compiles or not compute.compile)
         and optimizer.name in capabilities.optimizers
+        and _has_threads(name, compute)
     )
+
+
+def _has_threads(name: str, compute: Compute) -> bool:
+    most = open_backend(name).capabilities.most_threads
+    return most is None or compute.num_threads <= most

@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainwright.backends.catalogue import is_installed, open_backend, read_version, require_working
+from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend, read_version, require_working
 from trainwright.backends.measure import Speed, SpeedRequest, measure_speed
 from trainwright.core.errors import PackageMissing, UnsupportedPlan
 from trainwright.core.hashing import digest_json
-from trainwright.core.manifest import ComputeSection
+from trainwright.core.manifest import ComputeSection, FrameworkName
 from trainwright.core.records import Compute, Frozen, ImportedShape, Shape, TrainingPlan
 
-Framework = Literal["torch", "reference", "transformers"]
+AUTOMATIC: tuple[FrameworkName, ...] = ("torch", "tinygrad")
+"""What `auto` chooses among, the likely fastest first. The reference backend is the specification, and transformers is for
+models in its own format: they must be asked for by name."""
+
+WAITED_S = (20.0, 120.0)
+"""A candidate of another framework is given as long as the best one so far takes for the whole run, within these bounds."""
 
 WORTH_COMPILING_S = 150.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
@@ -34,13 +39,21 @@ class Memory:
     write: Callable[[str, dict[str, Any]], None]
 
 
+class PassedOver(Frozen):
+    """A framework that was not taken, without being measured, and why."""
+
+    framework: str
+    problem: str
+
+
 class Choice(Frozen):
-    """What was chosen, why, and every candidate with its figures."""
+    """What was chosen, why, and every candidate with its figures; `passed_over` are frameworks that were no candidates."""
 
     compute: Compute
     device_name: str
     reason: str
     candidates: tuple[Speed, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def speed(self) -> Speed | None:
@@ -61,49 +74,106 @@ def choose_compute(
 
     Raises PackageMissing or DeviceUnavailable (with the remedy), UnsupportedPlan where no candidate can be run.
     """
-    framework = choose_framework(section.framework)
-    device = choose_device(framework, section.device)
-    device_name = require_working(framework, device)
-    num_threads = count_cores() if section.threads == "auto" else section.threads
-    dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
-    candidates = list(_iter_candidates(section, framework, device, num_threads, dtypes))
-    if isinstance(shape, ImportedShape):  # half the width where an accelerator has it; nothing is measured
-        reason = "models in the Hugging Face format are not measured"
-        return Choice(compute=candidates[-1], device_name=device_name, reason=reason, candidates=())
-    if len(candidates) == 1 and time_budget_s is None:
-        return Choice(compute=candidates[0], device_name=device_name, reason="the only candidate", candidates=())
+    frameworks, passed_over = choose_frameworks(section, training.optimizer.name)
+    candidates: list[Compute] = []
+    device_names: dict[str, str] = {}
+    for framework in frameworks:
+        device = choose_device(framework, section.device)
+        device_names[framework] = require_working(framework, device)
+        num_threads = _choose_threads(section, framework)
+        dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
+        candidates += _iter_candidates(section, framework, device, num_threads, dtypes)
 
-    speeds: list[Speed] = []
-    for compute in candidates:
-        if compute.compile and time_budget_s is None and _is_short(speeds, training.num_steps):
-            speeds.append(Speed(compute=compute, problem="not measured: the run is too short to repay compilation"))
-        else:
-            request = SpeedRequest(shape=shape, training=training, compute=compute)
-            speeds.append(_recall_or_measure(request, machine, memory, is_timed=time_budget_s is not None))
+    def build(compute: Compute, reason: str, speeds: Sequence[Speed] = ()) -> Choice:
+        return Choice(
+            compute=compute,
+            device_name=device_names[compute.framework],
+            reason=reason,
+            candidates=tuple(speeds),
+            passed_over=passed_over,
+        )
+
+    if isinstance(shape, ImportedShape):  # half the width where an accelerator has it; nothing is measured
+        return build(candidates[-1], "models in the Hugging Face format are not measured")
+    if len(candidates) == 1 and time_budget_s is None:
+        return build(candidates[0], "the only candidate")
+    requests = [SpeedRequest(shape=shape, training=training, compute=compute) for compute in candidates]
+    speeds = _measure_candidates(requests, machine, memory, time_budget_s)
     working = [speed for speed in speeds if speed.step_s is not None]
     if not working:
-        problems = "; ".join(
-            f"{speed.compute.dtype}{' compiled' * speed.compute.compile}: {speed.problem}" for speed in speeds
-        )
+        problems = "; ".join(f"{_describe(speed.compute, frameworks)}: {speed.problem}" for speed in speeds)
         raise UnsupportedPlan(
-            f"{framework} could not train this plan in any way.", why=problems, next_step="Run `trainwright doctor`."
+            f"{' and '.join(frameworks)} could not train this plan in any way.",
+            why=problems,
+            next_step="Run `trainwright doctor`.",
         )
     best = min(working, key=lambda speed: _cost(speed, training.num_steps, time_budget_s))
-    return Choice(compute=best.compute, device_name=device_name, reason=_explain(speeds), candidates=tuple(speeds))
+    return build(best.compute, _explain(speeds), speeds)
 
 
-def choose_framework(wanted: Literal["auto", "torch", "reference", "transformers"]) -> Framework:
-    """The framework to use. `auto` is torch; the reference backend is the specification, and must be asked for by name."""
-    if wanted != "auto":
+def choose_frameworks(
+    section: ComputeSection, optimizer: str
+) -> tuple[tuple[FrameworkName, ...], tuple[PassedOver, ...]]:
+    """The frameworks whose ways are compared, and those that were passed over.
+
+    A named one is taken, or is an error. Of several, in order of preference, the first that works and can do what is asked.
+    `auto`: all of `AUTOMATIC` that are installed and work. Raises PackageMissing; UnsupportedPlan where none of several does.
+    """
+    wanted = section.framework
+    if isinstance(wanted, str) and wanted != "auto":
         open_backend(wanted)
-        return wanted
-    if not is_installed("torch"):
-        raise PackageMissing(
-            "No training framework is installed.",
-            why="`compute.framework: auto` takes PyTorch, and the package torch is not there.",
-            next_step="pip install 'trainwright[torch]'   (or, for a very small model: --framework reference)",
+        return (wanted,), ()
+    if wanted == "auto":
+        installed = tuple(name for name in AUTOMATIC if is_installed(name))
+        if not installed:
+            raise PackageMissing(
+                "No training framework is installed.",
+                why=f"`compute.framework: auto` takes one of {', '.join(AUTOMATIC)}, and none of their packages is there.",
+                next_step="pip install 'trainwright[torch]'   (or, for a very small model: --framework reference)",
+            )
+        if len(installed) == 1:  # its own error is the one that is told
+            return installed, ()
+        wanted, takes_first = installed, False
+    else:
+        takes_first = True
+    able: list[FrameworkName] = []
+    passed_over: list[PassedOver] = []
+    for framework in wanted:
+        if takes_first and able:
+            break
+        problem = find_problem(framework, section, optimizer)
+        if problem:
+            passed_over.append(PassedOver(framework=framework, problem=problem))
+        else:
+            able.append(framework)
+    if not able:
+        raise UnsupportedPlan(
+            f"None of the frameworks {', '.join(wanted)} can train this plan here.",
+            why="; ".join(f"{each.framework}: {each.problem}" for each in passed_over),
+            next_step="Run `trainwright doctor`, or name another one in compute.framework.",
         )
-    return "torch"
+    return tuple(able), tuple(passed_over)
+
+
+def find_problem(framework: FrameworkName, section: ComputeSection, optimizer: str) -> str:
+    """Why a framework cannot be used for this, or nothing: what is missing, what it cannot do, what its probe said."""
+    entry = CATALOGUE[framework]
+    if not is_installed(framework):
+        return f"the package {entry.package} is not installed ({entry.install})"
+    try:
+        backend = open_backend(framework)
+    except PackageMissing as error:
+        return f"{error.message} {error.why}"
+    can = backend.capabilities
+    cannot: list[str] = [section.dtype] if section.dtype not in ("auto", *can.dtypes) else []
+    cannot += ["compile"] if section.compile is True and not can.compiles else []
+    cannot += [optimizer] if optimizer not in can.optimizers else []
+    if section.threads != "auto" and can.most_threads is not None and section.threads > can.most_threads:
+        cannot.append(f"{section.threads} threads")
+    if cannot:
+        return f"it cannot do {', '.join(cannot)}"
+    probe = backend.probe(choose_device(framework, section.device))
+    return "" if probe.works else f"{probe.problem} ({probe.remedy})"
 
 
 def choose_device(framework: str, wanted: str) -> str:
@@ -115,6 +185,18 @@ def choose_device(framework: str, wanted: str) -> str:
     return next((device for device in accelerators if backend.probe(device).works), last)
 
 
+def carry_over(compute: Compute, framework: FrameworkName) -> Compute:
+    """The same place in another framework, as near to it as that one can come. Raises PackageMissing."""
+    can = open_backend(framework).capabilities
+    return Compute(
+        framework=framework,
+        device=compute.device if compute.device.partition(":")[0] in can.devices else "cpu",
+        dtype=compute.dtype if compute.dtype in can.dtypes else "float32",
+        compile=compute.compile and can.compiles,
+        num_threads=compute.num_threads if can.most_threads is None else min(compute.num_threads, can.most_threads),
+    )
+
+
 def count_cores() -> int:
     """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -123,7 +205,7 @@ def count_cores() -> int:
 
 
 def _choose_dtypes(
-    section: ComputeSection, framework: Framework, device: str, num_threads: int, machine: str, memory: Memory
+    section: ComputeSection, framework: FrameworkName, device: str, num_threads: int, machine: str, memory: Memory
 ) -> list[Literal["float32", "bfloat16"]]:
     """The dtypes worth timing: where a processor has to emulate bfloat16, compiling for it would cost minutes for nothing."""
     if section.dtype != "auto":
@@ -143,9 +225,17 @@ def _choose_dtypes(
     return dtypes
 
 
+def _choose_threads(section: ComputeSection, framework: FrameworkName) -> int:
+    """All cores, or as many as the backend takes."""
+    if section.threads != "auto":
+        return section.threads
+    most = open_backend(framework).capabilities.most_threads
+    return count_cores() if most is None else min(most, count_cores())
+
+
 def _iter_candidates(
     section: ComputeSection,
-    framework: Framework,
+    framework: FrameworkName,
     device: str,
     num_threads: int,
     dtypes: Sequence[Literal["float32", "bfloat16"]],
@@ -162,6 +252,25 @@ def _iter_candidates(
                 )
 
 
+def _measure_candidates(
+    requests: Sequence[SpeedRequest], machine: str, memory: Memory, time_budget_s: float | None
+) -> list[Speed]:
+    """Each candidate's figures, in order. Those of a second framework are not waited for longer than would serve anybody."""
+    speeds: list[Speed] = []
+    for request in requests:
+        compute, num_steps = request.compute, request.training.num_steps
+        if compute.compile and time_budget_s is None and _is_short(speeds, num_steps):
+            speeds.append(Speed(compute=compute, problem="not measured: the run is too short to repay compilation"))
+            continue
+        others_s = [speed.total_s(num_steps) for speed in speeds if speed.compute.framework != compute.framework]
+        waits_s = None
+        if others_s and time_budget_s is None:
+            waits_s = min(max(min(others_s), WAITED_S[0]), WAITED_S[1])
+        is_timed = time_budget_s is not None
+        speeds.append(_recall_or_measure(request, machine, memory, is_timed=is_timed, waits_s=waits_s))
+    return speeds
+
+
 def _is_short(speeds: list[Speed], num_steps: int) -> bool:
     return any(
         speed.step_s is not None and not speed.compute.compile and speed.step_s * num_steps < WORTH_COMPILING_S
@@ -169,8 +278,10 @@ def _is_short(speeds: list[Speed], num_steps: int) -> bool:
     )
 
 
-def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory, *, is_timed: bool) -> Speed:
-    """A candidate's figures: those that are remembered, else measured now.
+def _recall_or_measure(
+    request: SpeedRequest, machine: str, memory: Memory, *, is_timed: bool, waits_s: float | None = None
+) -> Speed:
+    """A candidate's figures: those that are remembered, else measured now, for `waits_s` at most.
 
     A time budget must know what starting costs a process that finds the compiled code on disk, as the run will: a
     compiled candidate is then measured a second time.
@@ -178,11 +289,14 @@ def _recall_or_measure(request: SpeedRequest, machine: str, memory: Memory, *, i
     version = read_version(request.compute.framework)
     key = digest_json({"machine": machine, "version": version, "request": _what_costs(request)})
     known = memory.read(key)
-    speed = measure_speed(request) if known is None else Speed.model_validate(known)
+    speed = None if known is None else Speed.model_validate(known)
+    if speed is None or (speed.given_up_s is not None and (waits_s is None or waits_s > speed.given_up_s)):
+        known = None
+        speed = measure_speed(request) if waits_s is None else measure_speed(request, waits_s)
     if is_timed and request.compute.compile and not speed.problem and speed.compilation_s is None:
         speed = measure_speed(request).model_copy(update={"compilation_s": speed.start_s})
         known = None
-    if known is None and not speed.problem:
+    if known is None and (not speed.problem or speed.given_up_s is not None):
         memory.write(key, speed.model_dump())
     return speed
 
@@ -206,6 +320,11 @@ def _cost(speed: Speed, num_steps: int, time_budget_s: float | None) -> float:
         return speed.total_s(num_steps)
     left_s = time_budget_s - speed.start_s
     return speed.step_s / left_s if left_s > 0 else float("inf")
+
+
+def _describe(compute: Compute, frameworks: Sequence[str]) -> str:
+    way = f"{compute.dtype}{' compiled' * compute.compile}"
+    return f"{compute.framework} {way}" if len(frameworks) > 1 else way
 
 
 def _explain(speeds: list[Speed]) -> str:

@@ -34,7 +34,7 @@ class Speed(Frozen):
 
     Compilation is kept on disk by the framework. `compilation_s` is what the process paid that compiled first, where
     `start_s` was measured again by a second one. `problem` says why a candidate could not be measured; its times are
-    then absent.
+    then absent. `given_up_s` is for how long one was waited for in vain.
     """
 
     compute: Compute
@@ -44,6 +44,7 @@ class Speed(Frozen):
     compilation_s: float | None = None
     peak_flops_per_s: float | None = None
     problem: str = ""
+    given_up_s: float | None = None
 
     def total_s(self, num_steps: int) -> float:
         """Seconds for a run of that length, first compilation included; infinite where the candidate does not work."""
@@ -65,7 +66,7 @@ def measure_speed(request: SpeedRequest, timeout_s: float = 300) -> Speed:
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
     except subprocess.TimeoutExpired:
-        return Speed(compute=request.compute, problem=f"not finished after {timeout_s:.0f} s")
+        return Speed(compute=request.compute, problem=f"not finished after {timeout_s:.0f} s", given_up_s=timeout_s)
     if finished.returncode != 0:
         lines = [line for line in finished.stderr.strip().splitlines() if line.strip()]
         return Speed(compute=request.compute, problem=lines[-1][:300] if lines else f"exit {finished.returncode}")

@@ -159,12 +159,13 @@ class Trainer(Model, Protocol):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can be asked for in a plan."""
+    """What a backend can be asked for in a plan. `most_threads` is None where it takes as many as there are cores."""
 
     devices: tuple[str, ...]
     dtypes: tuple[str, ...]
     compiles: bool
     optimizers: tuple[str, ...]
+    most_threads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trainwright.cli.options import Json, Overrides, Overwrite, WorkspacePath, workspace_root
+from trainwright.cli.options import AllowDrift, Json, Overrides, Overwrite, WorkspacePath, workspace_root
 
 app = typer.Typer(add_completion=False)
 
@@ -29,6 +29,7 @@ def train(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train even where this branch was trained before.")
     ] = False,
+    allow_drift: AllowDrift = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def train(
     from trainwright.store.workspace import open_workspace
     from trainwright.watch.background import open_screen
 
-    options = Options(output_dir, overwrite, retrain=retrain)
+    options = Options(output_dir, overwrite, retrain=retrain, allow_drift=tuple(allow_drift or ()))
     with open_screen() as progress:
         opened = open_workspace(workspace_root(workspace))
         finished = branch(source, overrides or [], opened, Journal(progress), [progress], options)

@@ -25,6 +25,7 @@ from trainwright.core.errors import (
 from trainwright.core.presets import PRESETS
 
 Auto = Literal["auto"]
+FrameworkName = Literal["torch", "reference", "transformers", "tinygrad"]
 LearningRate = Annotated[float, Field(ge=1e-6, le=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -200,7 +201,10 @@ class EvaluateSection(Section):
 class ComputeSection(Section):
     """Where the arithmetic is done. `auto` is resolved by probing and measuring this machine."""
 
-    framework: Literal["auto", "torch", "reference", "transformers"] = "auto"
+    framework: (
+        Literal["auto", "torch", "reference", "transformers", "tinygrad"]
+        | Annotated[tuple[FrameworkName, ...], Field(min_length=1)]
+    ) = "auto"
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Auto | bool = "auto"

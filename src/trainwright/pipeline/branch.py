@@ -4,15 +4,27 @@ own that names the checkpoint: so the branch is in the lineage, and the checkpoi
 Steps are counted on from the checkpoint's, so that with nothing changed the branch ends in the other run's very weights.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainwright.core.errors import InvalidValue, OutOfRange
+from trainwright.backends.catalogue import require_supported, require_working
+from trainwright.backends.choice import carry_over
+from trainwright.backends.initial import require_own
+from trainwright.core.errors import Drift, InvalidValue, OutOfRange
 from trainwright.core.manifest import Manifest, list_override_keys, parse_manifest
 from trainwright.core.plan import describe_training, resolve_budgets, resolve_training
-from trainwright.core.records import Plan, Start, TrainingPlan
+from trainwright.core.records import Compute, Plan, Start, TrainingPlan
 from trainwright.pipeline.accounts import read_account, write_account
-from trainwright.pipeline.drift import compare_environments, read_last_environment, read_run_environment, render_change
+from trainwright.pipeline.drift import (
+    FRAMEWORK,
+    compare_environments,
+    compare_frameworks,
+    read_last_environment,
+    read_run_environment,
+    render_change,
+    require_known_names,
+)
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import check_footprint, load_prepared
 from trainwright.pipeline.publish import require_free
@@ -24,7 +36,7 @@ from trainwright.store.checkpoints import read_checkpoint
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
 
-CHANGEABLE = ("name", "train.", "budgets.")
+CHANGEABLE = ("name", "train.", "budgets.", "compute.framework")
 FIXED = {
     "train.adapter": "The checkpoint holds what its run trained.",
     "train.allow_pickle": "Nothing is taken in.",
@@ -45,13 +57,16 @@ def branch(
 ) -> Finished:
     """Train on from the checkpoint that `ref` names (RUN@STEP; a run's best without a step), then validate and publish.
 
-    Raises UnknownRef, InvalidValue and OutOfRange for settings that a branch cannot have, CheckpointDamaged.
+    Raises UnknownRef, InvalidValue and OutOfRange for settings that a branch cannot have, CheckpointDamaged, and Drift where
+    another framework is to go on and that is not allowed.
     """
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
     with journal.phase("plan") as phase:
         source = find_model(ref, workspace)
         record = read_checkpoint(source.path).record
-        manifest, plan = build_branch_plan(source.prepared.plan, record.step, record.id, overrides)
+        parent = source.prepared.plan
+        manifest, plan = build_branch_plan(parent, record.step, record.id, overrides)
+        _require_framework(parent, plan, shlex.join(["--from", ref, *overrides]), options)
         require_all(check_footprint(plan.model, plan.training, workspace))
         workspace.ledger.put(record)
         workspace.ledger.put(plan)  # from here on the checkpoint is held
@@ -82,7 +97,34 @@ def build_branch_plan(parent: Plan, step: int, checkpoint_id: str, overrides: Se
     budgets = _carry_over(parent.budgets.model_dump(), old, new)
     _require_possible(parent.training, training, step)
     start = Start(source=checkpoint_id, mode="continue")
-    return wanted, parent.model_copy(update={"training": training, "budgets": budgets, "start": start})
+    changes = {"training": training, "budgets": budgets, "start": start, "compute": _choose_compute(wanted, parent)}
+    return wanted, parent.model_copy(update=changes)
+
+
+def _choose_compute(manifest: Manifest, parent: Plan) -> Compute:
+    """Where the run that it goes on from computed; in another framework, where one is named."""
+    wanted = manifest.compute.framework
+    if wanted in ("auto", parent.compute.framework):
+        return parent.compute
+    if not isinstance(wanted, str) or wanted == "auto":
+        raise _refuse("compute.framework", "One framework goes on with what another one wrote.")
+    if wanted != "transformers":
+        require_own(parent.model, wanted)
+    compute = carry_over(parent.compute, wanted)
+    require_supported(compute, parent.training.optimizer)
+    require_working(wanted, compute.device)
+    return compute
+
+
+def _require_framework(parent: Plan, plan: Plan, words: str, options: Options) -> None:
+    """Raises Drift where another framework is to go on than the one that wrote the checkpoint, and that is not allowed."""
+    require_known_names(options.allow_drift)
+    if compare_frameworks(parent, plan) and FRAMEWORK not in options.allow_drift:
+        raise Drift(
+            f"The checkpoint was written by {parent.compute.framework}, and {plan.compute.framework} is to go on.",
+            why="Weights and what the optimizer remembers are taken over; what comes of them differs in the last digits.",
+            next_step=f"Have it put on record: trainwright train {words} --allow-drift {FRAMEWORK}",
+        )
 
 
 def _resolve(manifest: Manifest, parent: TrainingPlan) -> dict[str, Any]:
@@ -111,7 +153,7 @@ def _require_changeable(key: str) -> None:
         if key == fixed or key.startswith(f"{fixed}."):
             raise _refuse(key, why)
     if not key.startswith(CHANGEABLE):
-        raise _refuse(key, "Data, tokenizer, model, seed and compute are those of the run it goes on from.")
+        raise _refuse(key, "Data, tokenizer, model, seed and where it computes are those of the run it goes on from.")
 
 
 def _require_possible(parent: TrainingPlan, training: TrainingPlan, step: int) -> None:

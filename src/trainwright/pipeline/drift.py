@@ -4,6 +4,7 @@ A run is exact on one class of machine with one code and one set of numeric pack
 
     code platform cpu threads device, numpy and the plan's framework, variables that choose kernels    can change results
     python cores git host container, the other packages, variables that do not                         cannot; only named
+    framework: a branch goes on, by another one, from a checkpoint                                      can change results
 
 Data and tokenizer are not among them: they are named by digest in the plan, so that other ones are an error in any case.
 """
@@ -20,7 +21,17 @@ from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.environment import NUMERIC_VARIABLES, read_environment
 
-PACKAGES = ("trainwright", "torch", "numpy", "sentencepiece", "tokenizers", "safetensors", "pydantic", "sqlalchemy")
+PACKAGES = (
+    "trainwright",
+    "torch",
+    "tinygrad",
+    "numpy",
+    "sentencepiece",
+    "tokenizers",
+    "safetensors",
+    "pydantic",
+    "sqlalchemy",
+)
 
 CAN_CHANGE_RESULTS = ("code", "platform", "cpu", "threads", "device", "numpy")
 CANNOT_CHANGE_RESULTS = ("python", "cores", "git", "host", "container")
@@ -36,6 +47,12 @@ HARMLESS_ENDINGS = (
     "HASHSEED",
 )
 """How the names of variables end that say where, how fast or how loudly, and not what is computed."""
+
+TINYGRAD_VARIABLES = "TINYGRAD_"
+"""How the names of variables begin that say what tinygrad compiles with: nothing to a run of another framework."""
+
+FRAMEWORK = "framework"
+"""What changed where a run goes on, by another framework, from a checkpoint that one framework wrote."""
 
 NOT_THERE = "not there"
 
@@ -75,6 +92,17 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], plan
     )
 
 
+def compare_frameworks(before: Plan, now: Plan) -> tuple[Change, ...]:
+    """What differs where a run of `now` goes on from a checkpoint that a run of `before` wrote: the framework, or nothing."""
+    was, found = before.compute.framework, now.compute.framework
+    return () if was == found else (Change(name=FRAMEWORK, before=was, now=found, exact=False),)
+
+
+def breaks_plan(change: Change) -> bool:
+    """Whether from here on a run is not what its plan gives. The framework that a branch goes on with stands in its plan."""
+    return not change.exact and change.name != FRAMEWORK
+
+
 def require_allowed(changes: Collection[Change], allowed: Collection[str], run: Run) -> None:
     """Raises Drift, naming each, where a change that can change results is not allowed."""
     refused = [change for change in changes if not change.exact and change.name not in allowed]
@@ -91,7 +119,7 @@ def require_allowed(changes: Collection[Change], allowed: Collection[str], run: 
 
 def require_known_names(names: Collection[str]) -> None:
     """Raises InvalidValue for a name that nothing has."""
-    known = (*CAN_CHANGE_RESULTS, *CANNOT_CHANGE_RESULTS, *PACKAGES[1:])
+    known = (*CAN_CHANGE_RESULTS, FRAMEWORK, *CANNOT_CHANGE_RESULTS, *PACKAGES[1:])
     for name in names:
         if name not in known and not name.startswith(NUMERIC_VARIABLES):
             raise InvalidValue(
@@ -139,4 +167,9 @@ def _name_facts(environment: Mapping[str, Any], plan: Plan) -> dict[str, str]:
     packages = {
         name: version or NOT_THERE for name, version in environment["packages"].items() if name != "trainwright"
     }
-    return {**facts, **packages, **environment["variables"]}
+    variables = {
+        name: value
+        for name, value in environment["variables"].items()
+        if plan.compute.framework == "tinygrad" or not name.startswith(TINYGRAD_VARIABLES)
+    }
+    return {**facts, **packages, **variables}

@@ -156,9 +156,10 @@ def adapt_manifest(manifest: Manifest, origin: Origin | None) -> Manifest:
             next_step="Set train.steps or train.epochs.",
         )
     compute = manifest.compute
-    if compute.framework not in ("auto", "transformers"):
+    wanted = (compute.framework,) if isinstance(compute.framework, str) else compute.framework
+    if not {"auto", "transformers"}.intersection(wanted):
         raise UnsupportedPlan(
-            f"The {compute.framework} backend cannot run a model in the Hugging Face format.",
+            f"The {' and '.join(wanted)} backend cannot run a model in the Hugging Face format.",
             why="It has our own decoder alone.",
             next_step="Leave compute.framework out: transformers is taken.",
         )

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from trainwright.backends.catalogue import require_supported
-from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_framework
+from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_frameworks
 from trainwright.backends.measure import Speed
 from trainwright.core.errors import DatasetMissing, TokenizerMissing
 from trainwright.core.hashing import digest_json
@@ -110,6 +110,8 @@ def prepare(
             workspace.ledger.put(plan)
             phase.artefacts["plan"] = plan.id
         compute = plan.compute
+        for other in choice.passed_over:
+            journal.screen.announce(f"{other.framework} was passed over: {other.problem}")
         phase.detail = (
             f"{plan.model.num_parameters:,} weights, {plan.training.num_steps:,} steps on {compute.framework} "
             f"{compute.dtype}{', compiled' if compute.compile else ''} ({choice.reason})"
@@ -131,7 +133,7 @@ def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:
 
 def check_prerequisites(manifest: Manifest, workspace: Workspace, origin: Origin | None = None) -> list[Finding]:
     """Every row of stage zero for this manifest. The estimate takes the vocabulary as asked for; the plan settles it."""
-    framework = choose_framework(manifest.compute.framework)
+    (framework, *_), _ = choose_frameworks(manifest.compute, manifest.train.optimizer.name)
     device = choose_device(framework, manifest.compute.device)
     vocab_size = 4096 if manifest.tokenizer.vocab_size == "auto" else manifest.tokenizer.vocab_size
     shape = resolve_shape(manifest, vocab_size) if origin is None else origin.shape

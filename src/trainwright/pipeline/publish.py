@@ -134,6 +134,7 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
     choice = Choice.model_validate_json(path.read_bytes())
     candidates = [
         {
+            "framework": speed.compute.framework,
             "dtype": speed.compute.dtype,
             "compiled": speed.compute.compile,
             "compilation_s": speed.compilation_s,
@@ -143,6 +144,9 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
             "chosen": speed.compute == choice.compute,
         }
         for speed in choice.candidates
+    ]
+    candidates += [
+        {"framework": other.framework, "why_not": other.problem, "chosen": False} for other in choice.passed_over
     ]
     return {"why": f"{choice.reason}, on {choice.device_name}", "candidates": candidates}
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from trainwright.backends.initial import build_first_state, build_initial_weights
 from trainwright.core.errors import TokenizerMismatch, UnknownRef
-from trainwright.core.records import Change, Checkpoint, Drift, ImportedShape, Plan
+from trainwright.core.records import Change, Checkpoint, Drift, ImportedShape, Plan, Run
 from trainwright.core.state import Position, TrainingState
 from trainwright.pipeline.drift import (
+    breaks_plan,
     compare_environments,
+    compare_frameworks,
     keep_environment,
     read_last_environment,
     read_run_environment,
@@ -24,6 +26,7 @@ from trainwright.pipeline.drift import (
 from trainwright.pipeline.imported import build_adapter_weights, locate_base, read_model_weights
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import Prepared
+from trainwright.pipeline.recall import typed
 from trainwright.store.checkpoints import locate_checkpoint, read_checkpoint, read_newest_good
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
@@ -90,10 +93,11 @@ def take_over(
     run, plan = folder.read_run(), prepared.plan
     environment = read_run_environment(plan)
     changes = compare_environments(read_last_environment(folder, workspace), environment, plan)
+    changes += _compare_with_source(folder, plan, workspace)
     for change in changes:
         effect = "" if change.exact else ", which can change results"
         journal.screen.announce(f"{render_change(change)}{effect}")
-    require_allowed(changes, allowed, run)
+    require_allowed([change for change in changes if breaks_plan(change)], allowed, run)
     standing = _find_standing(folder, prepared, workspace, journal)
     attempt = {
         "at": read_clock(),
@@ -112,6 +116,15 @@ def take_over(
 def read_clock() -> str:
     """Now, as records and attempts note it. Nothing is decided by it: clocks step back."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _compare_with_source(folder: RunFolder, plan: Plan, workspace: Workspace) -> tuple[Change, ...]:
+    """As a branch is begun: whether another framework wrote the checkpoint that it goes on from. That was allowed already."""
+    if plan.start is None or plan.start.mode == "weights" or folder.read_attempts():
+        return ()
+    _, record = _find_source(plan, workspace)
+    source = typed(workspace.ledger.get(record.run), Run)
+    return compare_frameworks(typed(workspace.ledger.get(source.plan), Plan), plan)
 
 
 def _build_drift(run_id: str, step: int, changes: Collection[Change]) -> Drift | None:

@@ -30,7 +30,7 @@ from trainwright.core.errors import (
 )
 from trainwright.core.hashing import canonical_json, digest_json
 from trainwright.core.records import Checkpoint, Difference, Drift, Interval, Plan, Run, TokenSet, Verdict
-from trainwright.pipeline.drift import PACKAGES
+from trainwright.pipeline.drift import PACKAGES, breaks_plan
 from trainwright.pipeline.inspect import find_run
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.recompute import Finding, Request, first_step_of, read_recorded
@@ -154,7 +154,7 @@ class History:
     @property
     def exact_until(self) -> int:
         """The last step before something changed that can change results."""
-        inexact = [drift.step for drift in self.drifts if any(not change.exact for change in drift.changes)]
+        inexact = [drift.step for drift in self.drifts if any(map(breaks_plan, drift.changes))]
         return min(inexact, default=self.num_steps)
 
     @property
@@ -370,7 +370,7 @@ def _judge(history: History, chosen: Sequence[Interval], computed: Progress, wor
     share = sum(map(_length, again)) / num_done if num_done else 0.0
     reasons = list(computed.obstacles)
     if history.exact_until < history.num_steps:
-        names = sorted({change.name for drift in history.drifts for change in drift.changes if not change.exact})
+        names = sorted({change.name for drift in history.drifts for change in drift.changes if breaks_plan(change)})
         reasons.append(
             f"after step {history.exact_until} the run went on with another {', '.join(names)}, which was allowed"
         )

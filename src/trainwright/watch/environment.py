@@ -35,6 +35,7 @@ NUMERIC_VARIABLES = (
     "OPENBLAS_",
     "PYTHONHASHSEED",
     "TF32_",
+    "TINYGRAD_",
     "TORCHINDUCTOR_",
     "TORCH_",
     "VECLIB_",

@@ -6,11 +6,12 @@ import pytest
 
 from trainwright.backends import choice
 from trainwright.backends.choice import (
+    WAITED_S,
     WORTH_COMPILING_S,
     Memory,
     choose_compute,
     choose_device,
-    choose_framework,
+    choose_frameworks,
     count_cores,
 )
 from trainwright.backends.measure import Speed
@@ -60,7 +61,42 @@ def figures(monkeypatch):
     backends = {"torch": Framework, "reference": ReferenceBackend}
     monkeypatch.setattr(choice, "measure_speed", measure)
     monkeypatch.setattr(choice, "open_backend", lambda name: backends[name]())
-    monkeypatch.setattr(choice, "is_installed", lambda name: True)
+    monkeypatch.setattr(choice, "is_installed", lambda name: name in backends)
+    monkeypatch.setattr(choice, "require_working", lambda name, device: backends[name]().probe(device).device_name)
+    figures["measured"] = measured
+    return figures
+
+
+class Plain(Framework):
+    """A framework that can do the least."""
+
+    capabilities = Capabilities(
+        devices=("cpu",), dtypes=("float32",), compiles=False, optimizers=("adamw",), most_threads=1
+    )
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """{(framework, dtype, compiled): (start_s, step_s), a problem, or None: never done}; `measured` has the waits too."""
+    figures = {("torch", *EAGER): (0.1, 0.5), ("torch", *COMPILED): (20.0, 0.3), ("tinygrad", *EAGER): (1.0, 1.0)}
+    measured = []
+
+    def measure(request, timeout_s=300):
+        compute = request.compute
+        key = (compute.framework, compute.dtype, compute.compile)
+        measured.append((*key, timeout_s))
+        found = figures[key]
+        if found is None:
+            return Speed(compute=compute, problem="not finished", given_up_s=timeout_s)
+        if isinstance(found, str):
+            return Speed(compute=compute, problem=found)
+        return Speed(compute=compute, start_s=found[0], step_s=found[1], score_s=0.1)
+
+    backends = {"torch": Framework, "tinygrad": Plain, "reference": ReferenceBackend}
+    monkeypatch.setattr(choice, "measure_speed", measure)
+    monkeypatch.setattr(choice, "open_backend", lambda name: backends[name]())
+    monkeypatch.setattr(choice, "is_installed", lambda name: name in backends)
+    monkeypatch.setattr(choice, "read_version", lambda name: "1")
     monkeypatch.setattr(choice, "require_working", lambda name, device: backends[name]().probe(device).device_name)
     figures["measured"] = measured
     return figures
@@ -295,14 +331,83 @@ def test_what_the_reference_cannot_do_stays_in_the_plan_to_be_refused(figures):
 
 
 # ── framework, device, threads ────────────────────────────────────────────────────────────────────────────────────────
-def test_auto_is_torch_and_never_the_reference_in_its_place(monkeypatch):
-    monkeypatch.setattr(choice, "is_installed", lambda name: True)
-    assert choose_framework("auto") == "torch"
-    monkeypatch.setattr(choice, "is_installed", lambda name: name != "torch")
+def frameworks_for(wanted, *overrides, optimizer="adamw"):
+    section = parse_manifest(None, [f"compute.framework={wanted}", *overrides]).compute
+    names, passed_over = choose_frameworks(section, optimizer)
+    return names, {other.framework: other.problem for other in passed_over}
+
+
+def test_auto_is_never_the_reference_in_place_of_another_framework(figures, monkeypatch):
+    monkeypatch.setattr(choice, "is_installed", lambda name: name == "reference")
     with pytest.raises(PackageMissing, match="No training framework") as raised:
-        choose_framework("auto")
+        frameworks_for("auto")
     assert raised.value.next_step.startswith("pip install 'trainwright[torch]'")
-    assert choose_framework("reference") == "reference"
+    assert frameworks_for("reference") == (("reference",), {})
+
+
+def test_auto_is_every_framework_that_is_installed_works_and_can_do_it(three):
+    assert frameworks_for("auto") == (("torch", "tinygrad"), {})
+    assert frameworks_for("auto", "compute.dtype=bfloat16") == (("torch",), {"tinygrad": "it cannot do bfloat16"})
+    names, why = frameworks_for("auto", "compute.compile=true", "compute.threads=2")
+    assert (names, why) == (("torch",), {"tinygrad": "it cannot do compile, 2 threads"})
+
+
+def test_auto_with_one_framework_installed_is_that_one_and_its_own_error_is_told(three, monkeypatch):
+    monkeypatch.setattr(choice, "is_installed", lambda name: name == "tinygrad")
+    assert frameworks_for("auto", "compute.dtype=bfloat16") == (("tinygrad",), {})
+
+
+def test_of_an_order_of_preference_the_first_that_works_is_taken_and_the_others_are_named(three, monkeypatch):
+    assert frameworks_for("[tinygrad, torch]") == (("tinygrad",), {})
+    monkeypatch.setattr(Plain, "working", ())
+    assert frameworks_for("[tinygrad, torch]") == (("torch",), {"tinygrad": "no cpu (buy one)"})
+    monkeypatch.setattr(choice, "is_installed", lambda name: name != "tinygrad")
+    names, why = frameworks_for("[tinygrad, torch, reference]")
+    assert names == ("torch",)
+    assert why == {"tinygrad": "the package tinygrad is not installed (pip install 'trainwright[tinygrad]')"}
+    found = choose("compute.framework=[tinygrad, reference]")
+    assert found.compute.framework == "reference"
+    assert [other.framework for other in found.passed_over] == ["tinygrad"]
+
+
+def test_order_of_preference_of_which_none_works_is_refused_with_every_reason(three):
+    with pytest.raises(UnsupportedPlan, match="None of the frameworks tinygrad, reference can") as raised:
+        frameworks_for("[tinygrad, reference]", "compute.dtype=bfloat16")
+    assert raised.value.why == "tinygrad: it cannot do bfloat16; reference: it cannot do bfloat16"
+
+
+def test_auto_measures_every_framework_and_takes_the_fastest(three):
+    three["torch", *EAGER] = (0.1, 0.5)
+    three["torch", *COMPILED] = (20.0, 0.3)
+    three["tinygrad", *EAGER] = (50.0, 0.1)
+    found = choose(num_steps=1000)
+    assert three["measured"] == [("torch", *EAGER, 300), ("torch", *COMPILED, 300), ("tinygrad", *EAGER, WAITED_S[1])]
+    assert found.compute.framework == "tinygrad"
+    assert found.compute.num_threads == 1
+    assert found.reason == "the fastest of 3 measured for a run of this length"
+    three["tinygrad", *EAGER] = (50.0, 2.0)
+    assert choose(num_steps=1000).compute.framework == "torch"
+
+
+def test_slower_framework_is_waited_for_as_long_as_the_other_one_trains_and_that_is_remembered(three):
+    three["tinygrad", *EAGER] = None
+    memory = Remembered()
+    found = choose(num_steps=100, memory=memory)
+    assert three["measured"][-1] == ("tinygrad", *EAGER, pytest.approx(50.1))
+    assert found.candidates[-1].problem == "not finished"
+    assert found.compute.framework == "torch"
+    num_measured = len(three["measured"])
+    assert choose(num_steps=90, memory=memory).candidates[-1].problem == "not finished"
+    assert len(three["measured"]) == num_measured
+    choose(num_steps=200, memory=memory)  # worth waiting longer for
+    assert three["measured"][-1] == ("tinygrad", *EAGER, pytest.approx(100.1))
+
+
+def test_where_no_framework_trains_each_way_is_named_with_its_framework(three):
+    three.update(dict.fromkeys([("torch", *EAGER), ("torch", *COMPILED), ("tinygrad", *EAGER)], "out of memory"))
+    with pytest.raises(UnsupportedPlan, match="torch and tinygrad could not train") as raised:
+        choose()
+    assert "tinygrad float32: out of memory" in raised.value.why
 
 
 def test_device_is_the_first_that_runs_a_kernel(figures, monkeypatch):

@@ -6,7 +6,9 @@ from trainwright.core.errors import Drift, InvalidValue
 from trainwright.core.records import Budgets, Change, Compute, Plan, Run
 from trainwright.pipeline.drift import (
     PACKAGES,
+    breaks_plan,
     compare_environments,
+    compare_frameworks,
     read_run_environment,
     require_allowed,
     require_known_names,
@@ -93,6 +95,22 @@ def test_only_the_plans_own_framework_can_change_results(make_plan):
     other = changed("packages", {"torch": "2.10"})
     assert [change.exact for change in compare_environments(ENVIRONMENT, other, make_plan("torch"))] == [False]
     assert [change.exact for change in compare_environments(ENVIRONMENT, other, make_plan("reference"))] == [True]
+
+
+def test_tinygrads_compiler_counts_where_tinygrad_computes(make_plan):
+    other = changed("variables", {"TINYGRAD_COMPILER": "clang version 22.1.8"})
+    (change,) = compare_environments(ENVIRONMENT, other, make_plan("tinygrad"))
+    assert (change.name, change.exact) == ("TINYGRAD_COMPILER", False)
+    assert compare_environments(ENVIRONMENT, other, make_plan("torch")) == ()
+
+
+def test_another_framework_is_a_change_of_its_own_which_the_plan_of_a_branch_names(make_plan):
+    (change,) = compare_frameworks(make_plan("torch"), make_plan("tinygrad"))
+    assert (change.name, change.before, change.now, change.exact) == ("framework", "torch", "tinygrad", False)
+    assert compare_frameworks(make_plan("torch"), make_plan("torch")) == ()
+    assert not breaks_plan(change)
+    assert breaks_plan(change.model_copy(update={"name": "numpy"}))
+    require_known_names(["framework"])
 
 
 def test_another_accelerator_counts_where_the_plan_computes_on_one(make_plan):

@@ -147,6 +147,12 @@ def scale_gradients(trainer, factor):
             gradient *= np.float32(factor)
         trainer._gradient_norm = l2_norm(list(trainer.gradients.values()))
         return trainer._gradient_norm
+    if trainer.__class__.__name__ == "TinygradTrainer":
+        trainer._totals = {
+            name: trainer.to_device(np.float32(factor) * tensor.numpy()) for name, tensor in trainer._totals.items()
+        }
+        trainer._norm = l2_norm([tensor.numpy() for tensor in trainer._totals.values()])
+        return trainer._norm
     for tensor in trainer._trained.values():
         tensor.grad.mul_(factor)
     return trainer._optimizer.measure_norm()

@@ -1,0 +1,39 @@
+"""The promises that matter most, once more on tinygrad: same plan, same weights; killed and resumed, the same weights."""
+
+import importlib.util
+import signal
+
+import pytest
+
+# Every process compiles its kernels anew, but for the C: a minute each on a busy machine.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.extra,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(importlib.util.find_spec("tinygrad") is None, reason="tinygrad is not installed"),
+]
+PATIENT = {"timeout": 500, "torch": True}  # torch and tinygrad are hidden otherwise
+
+
+def test_tinygrad_gives_the_same_weights_killed_or_not_and_the_losses_of_the_reference(
+    command, finished, corpus, at_instant
+):
+    words = ["run", "--framework=tinygrad", f"--corpus={corpus}", *command.small, "--json"]
+    whole = command(*words, **PATIENT).document
+    (folder,) = command.run_folders()
+    events = command.read_events(folder)
+
+    at_step_7 = at_instant("KILL", 1, '"kind":"step","step":7,')
+    again = command(*words, "--retrain", expect=-signal.SIGKILL, instant=at_step_7, **PATIENT)
+    assert again.out == ""
+    digest, _ = command.train_to_the_end("resume", "--json", **PATIENT)
+    assert digest == whole["weights_digest"]
+    (other,) = [path for path in command.run_folders() if path != folder]
+    steps, resumed = (
+        [event for event in told if event["kind"] == "step"] for told in (events, command.read_events(other))
+    )
+    assert resumed == steps
+
+    reference = [event for event in finished.command.events() if event["kind"] == "step"]
+    assert [event["learning_rate"] for event in steps] == [event["learning_rate"] for event in reference]
+    assert [event["loss"] for event in steps] == pytest.approx([event["loss"] for event in reference], abs=1e-3)
