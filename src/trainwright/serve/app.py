@@ -7,12 +7,13 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import routes_health
+from trainwright.serve import routes_completions, routes_health
 from trainwright.serve.failures import add_error_handlers
 from trainwright.serve.settings import Settings
+from trainwright.serve.writers import Writers
 from trainwright.store.workspace import open_workspace
 
-ROUTERS: tuple[APIRouter, ...] = (routes_health.router,)
+ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_completions.router)
 
 
 def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
@@ -22,11 +23,13 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.writers.close()
         workspace.close()
 
     app = FastAPI(title="Trainwright", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.workspace = workspace
     app.state.settings = settings
+    app.state.writers = Writers(workspace)
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
