@@ -7,13 +7,15 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import routes_completions, routes_health
+from trainwright.serve import pages, pages_runs, routes_completions, routes_health
 from trainwright.serve.failures import add_error_handlers
+from trainwright.serve.readers import Readers
 from trainwright.serve.settings import Settings
 from trainwright.serve.writers import Writers
 from trainwright.store.workspace import open_workspace
 
-ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_completions.router)
+PAGES: tuple[APIRouter, ...] = (pages.router, pages_runs.router)
+ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_completions.router, *PAGES)
 
 
 def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
@@ -29,6 +31,7 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app = FastAPI(title="Trainwright", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.workspace = workspace
     app.state.settings = settings
+    app.state.readers = Readers()
     app.state.writers = Writers(workspace)
     add_error_handlers(app)
     for router in ROUTERS:
