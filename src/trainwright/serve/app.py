@@ -7,14 +7,14 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import pages, pages_runs, routes_completions, routes_health
+from trainwright.serve import pages, pages_data, pages_evaluations, pages_runs, routes_completions, routes_health
 from trainwright.serve.failures import add_error_handlers
 from trainwright.serve.readers import Readers
 from trainwright.serve.settings import Settings
 from trainwright.serve.writers import Writers
 from trainwright.store.workspace import open_workspace
 
-PAGES: tuple[APIRouter, ...] = (pages.router, pages_runs.router)
+PAGES: tuple[APIRouter, ...] = (pages.router, pages_runs.router, pages_data.router, pages_evaluations.router)
 ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_completions.router, *PAGES)
 
 

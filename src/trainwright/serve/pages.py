@@ -105,7 +105,7 @@ def render_page(
         title=title,
         navigation=NAVIGATION,
         here=f"/{request.url.path.split('/')[1]}",
-        version=__version__,
+        our_version=__version__,
         form_key=key,
         csrf_field=CSRF_FIELD,
     )
