@@ -41,6 +41,8 @@ VERBS = {
     "verify": "Compute a run, or a part of it, again, and compare.",
     "store": "Check everything in the workspace, or make its ledger again.",
     "export": "Write a model as a folder that other tools open.",
+    "jobs": "Put manifests in line, and see how they stand.",
+    "work": "Work off the jobs in line.",
     "serve": "Serve this workspace over HTTP.",
     "doctor": "Check whether this machine has what training needs.",
 }

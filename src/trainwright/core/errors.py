@@ -6,6 +6,7 @@
     │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
     │   ├── SignerUnknown
+    │   ├── JobEnded, JobNotResumable, IdempotencyMismatch, MalformedRequest
     │   ├── UnknownRoute, BodyTooLarge, NotAuthenticated, NotPermitted, TooManyRequests
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
@@ -25,7 +26,7 @@
     ├── TrainingError ................. 4  the training run
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   ├── ModelUnreadable, WeightsMissing, PickledWeights
-    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged
+    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged, JobCrashed
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
@@ -160,6 +161,30 @@ class SignerUnknown(UsageError):
     """No key of that id or name is trusted in this workspace."""
 
     name, http_status = "signer-unknown", 404
+
+
+class JobEnded(UsageError):
+    """A job is over: there is nothing to stop."""
+
+    name, http_status = "job-ended", 409
+
+
+class JobNotResumable(UsageError):
+    """A job is in line, runs, or is complete: there is nothing to go on with."""
+
+    name, http_status = "job-not-resumable", 409
+
+
+class IdempotencyMismatch(UsageError):
+    """An idempotency key was used before, for another request."""
+
+    name, http_status = "idempotency-mismatch", 409
+
+
+class MalformedRequest(UsageError):
+    """The body of a request is not the JSON that it says it is."""
+
+    name, http_status = "malformed-request", 400
 
 
 class UnknownRoute(UsageError):
@@ -542,6 +567,12 @@ class EventsDamaged(TrainingError):
     """A line of the event stream is not readable."""
 
     name = "events-damaged"
+
+
+class JobCrashed(TrainingError):
+    """The process of a job ended without a word, as often as it was tried; its log is named."""
+
+    name = "job-crashed"
 
 
 # ── 5: validation and evaluation ──────────────────────────────────────────────────────────────────────────────────────

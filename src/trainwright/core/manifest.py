@@ -255,7 +255,7 @@ def parse_manifest(
 
     Raises ManifestNotFound, ManifestUnreadable, UnknownKey, InvalidValue, OutOfRange.
     """
-    person: dict[str, Any] = {} if path is None else _read_yaml(path)
+    person: dict[str, Any] = {} if path is None else read_document(path)
     for dotted, value in (flags or {}).items():
         _merge(person, _nest(dotted, value))
     asked: dict[str, Any] = {}
@@ -346,7 +346,7 @@ def _require_one_source(person: Mapping[str, Any]) -> None:
                     )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ManifestNotFound(
             f"There is no manifest at {path}.",

@@ -1,10 +1,18 @@
 """The whole job: prepare → execute → validate → publish. `trainwright run` and `trainwright resume` are these functions."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import BudgetExceeded, NonFiniteLoss, NothingToResume, TrainingUnstable, ValidationFailed
+from trainwright.core.errors import (
+    BudgetExceeded,
+    NonFiniteLoss,
+    NothingToResume,
+    TrainingUnstable,
+    ValidationFailed,
+    translate_write_errors,
+)
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Check, Checkpoint, Outcome, Report, Run
 from trainwright.pipeline.drift import require_known_names
@@ -29,6 +37,10 @@ from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
 from trainwright.watch.trackers.process import follow_run
+
+
+RUN_NOTES = "TRAINWRIGHT_RUN_NOTES"
+"""The environment's name for a file to which the id of each run that is worked on is added, a line each."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,7 @@ def fulfil(
 ) -> Finished:
     """Train what is left, validate, publish; raises what the checks found only after everything is written."""
     run = folder.read_run()
+    _note_run(run)
     end = outcome_of(run, workspace)
     if end is not None and end.status == "completed":
         finished = _reuse(prepared, folder, run, end, workspace, journal)
@@ -148,6 +161,13 @@ def fulfil(
             write_output_dir(prepared, folder, path, options.output_dir, workspace, overwrite=options.overwrite)
         )
     return finished
+
+
+def _note_run(run: Run) -> None:
+    """Tell whoever started this process which run it works on, from the first moment on."""
+    if path := os.environ.get(RUN_NOTES):
+        with translate_write_errors(Path(path)), Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{run.id}\n")
 
 
 def _finish(

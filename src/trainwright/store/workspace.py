@@ -4,8 +4,9 @@ objects/       content-addressed bytes        runs/          one folder per run
 ledger.jsonl   records, refs, stage memo      ledger.sqlite  the same, to be searched; made again from the lines
 downloads/     fetched sources, kept          measurements/  what was measured on this machine, a file per question
 traces.sqlite  traces and conversations    members.sqlite  which dataset versions hold a trace
+jobs/          what each job said             jobs.sqlite   which jobs there are, in line and working
 
-The last two are made when they are first asked for.
+The last four are made when they are first asked for.
 """
 
 import json
@@ -37,6 +38,7 @@ from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder, name_run_fold
 from trainwright.store.traces import TraceStore
 
 if TYPE_CHECKING:
+    from trainwright.store.jobs import JobStore
     from trainwright.store.members import Members
 
 MEMBERS_FILE = "members.sqlite"
@@ -56,6 +58,8 @@ class Workspace:
     measurements: Path
     traces_url: str | None = None
     """Where the trace store is, as a SQLAlchemy URL; None: `traces.sqlite` in the workspace."""
+    jobs_url: str | None = None
+    """Where the queue of jobs is, as a SQLAlchemy URL; None: `jobs.sqlite` in the workspace."""
 
     @cached_property
     def traces(self) -> TraceStore:
@@ -65,6 +69,20 @@ class Workspace:
         if self.traces_url is not None:
             return SqlTraces(self.traces_url)
         return SqlTraces.open_file(self.root / "traces.sqlite")
+
+    @cached_property
+    def jobs(self) -> "JobStore":
+        """The queue of jobs, opened (and made) when it is first asked for. Raises as `open_workspace`, and PackageMissing."""
+        from trainwright.store.sql_jobs import SqlJobs
+
+        if self.jobs_url is not None:
+            return SqlJobs(self.jobs_url)
+        return SqlJobs.open_file(self.root / "jobs.sqlite")
+
+    @property
+    def job_folders(self) -> Path:
+        """Where a folder of each job is: its manifest, and what its processes said."""
+        return self.root / "jobs"
 
     @cached_property
     def members(self) -> "Members":
@@ -82,10 +100,12 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections of the ledger, the trace store and the index of traces."""
+        """Let go of the connections of the ledger, the trace store, the queue of jobs and the index of traces."""
         self.ledger.close()
         if "traces" in self.__dict__:
             self.traces.close()
+        if "jobs" in self.__dict__:
+            self.jobs.close()
         if "members" in self.__dict__:
             self.members.close()
 
@@ -174,7 +194,8 @@ class Workspace:
 def open_workspace(root: Path) -> Workspace:
     """Open the workspace at `root`, making what is not there yet. Any number of processes may do so at once.
 
-    The environment's TRAINWRIGHT_TRACES_URL puts the trace store elsewhere, for example into PostgreSQL.
+    The environment's TRAINWRIGHT_TRACES_URL puts the trace store elsewhere, for example into PostgreSQL, and
+    TRAINWRIGHT_JOBS_URL the queue of jobs.
     Raises NotWritable, DiskFull, LedgerUnavailable, TrainwrightTooOld.
     """
     from trainwright.store.filed_ledger import FiledLedger  # SQLAlchemy takes a while to load; `--help` should not wait
@@ -191,6 +212,7 @@ def open_workspace(root: Path) -> Workspace:
         downloads=folders["downloads"],
         measurements=folders["measurements"],
         traces_url=os.environ.get("TRAINWRIGHT_TRACES_URL") or None,
+        jobs_url=os.environ.get("TRAINWRIGHT_JOBS_URL") or None,
     )
 
 
