@@ -16,8 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from trainwright import __version__
 from trainwright.core.errors import InvalidValue, NotPermitted, TrainwrightError, UnknownRoute
+from trainwright.serve.access import COOKIE
 from trainwright.watch.progress import render_duration
-from trainwright.watch.report import render_bytes, render_label, render_measure, render_moment, render_number
+from trainwright.watch.report import render_bytes, render_label, render_measure, render_moment, render_number, render_quantity
 
 NAVIGATION = (
     ("/runs", "Runs"),
@@ -25,8 +26,12 @@ NAVIGATION = (
     ("/evaluations", "Evaluations"),
     ("/models", "Models"),
     ("/lineage", "Lineage"),
+    ("/jobs", "Jobs"),
 )
 """Address and name of every area, in the order in which the work is done."""
+
+AREAS = {"traces": "data", "decisions": "models"}
+"""Pages that belong to an area whose address they do not begin with."""
 
 CSRF_COOKIE = "trainwright_form"
 CSRF_FIELD = "form_key"
@@ -91,6 +96,8 @@ def open_templates() -> Environment:
         short=lambda digest: "none" if digest is None else str(digest)[:12],
         path=lambda text: quote(str(text), safe="@"),
         as_text=render_value,
+        day=render_day,
+        limit=lambda check: "–" if check.limit is None else render_quantity(check.limit, check.measured.unit),
     )
     return environment
 
@@ -99,12 +106,14 @@ def render_page(
     request: Request, name: str, values: Mapping[str, Any] | None = None, *, title: str, status: int = 200
 ) -> HTMLResponse:
     """A page of the dashboard."""
+    first = request.url.path.split("/")[1]
     key = request.cookies.get(CSRF_COOKIE) or secrets.token_urlsafe(24)
     text = open_templates().get_template(name).render(
         **(values or {}),
         title=title,
         navigation=NAVIGATION,
-        here=f"/{request.url.path.split('/')[1]}",
+        here=f"/{AREAS.get(first, first)}",
+        can_leave=COOKIE in request.cookies,
         our_version=__version__,
         form_key=key,
         csrf_field=CSRF_FIELD,
@@ -123,6 +132,11 @@ def render_fragment(name: str, values: Mapping[str, Any]) -> HTMLResponse:
 def render_refusal(request: Request, error: TrainwrightError) -> HTMLResponse:
     """An error of ours as a page, with its status."""
     return render_page(request, "error.html.j2", {"error": error}, title="Not possible", status=error.http_status)
+
+
+def render_day(moment: str) -> str:
+    """An ISO 8601 time as "2025-01-31 11:59", UTC: short enough for a column."""
+    return moment[:16].replace("T", " ")
 
 
 def render_value(value: object) -> str:
