@@ -89,9 +89,7 @@ def list_rows(
     for job in found:
         run = job.runs[-1][:12] if job.runs else ""
         who = escape(job.submitted_by)
-        table.add_row(
-            job.id[:12], escape(job.name), job.state, str(job.priority), run, who, job.submitted_at[:19]
-        )
+        table.add_row(job.id[:12], escape(job.name), job.state, str(job.priority), run, who, job.submitted_at[:19])
     make_table_console(120).print(table)
     if following:
         sys.stdout.write(f"more: --after {following[:12]}\n")
@@ -161,7 +159,9 @@ def _parse_state(text: str) -> "JobState":
     for state in JOB_STATES:
         if state == text:
             return state
-    raise InvalidValue(f"A job is never {text!r}.", why=f"It is {', '.join(JOB_STATES)}.", next_step="Choose one of them.")
+    raise InvalidValue(
+        f"A job is never {text!r}.", why=f"It is {', '.join(JOB_STATES)}.", next_step="Choose one of them."
+    )
 
 
 def _report(job: "Job", *, as_json: bool) -> None:

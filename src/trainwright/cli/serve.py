@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trainwright.cli.options import Json, WorkspacePath, print_json, workspace_root
+from trainwright.cli.work import MaxJobs, MaxMemory
 from trainwright.core.errors import PackageMissing
 
 app = typer.Typer(add_completion=False)
@@ -20,6 +21,11 @@ def serve(
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="A file of tokens: who may do what.", show_default=False)
     ] = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Run no jobs here: `trainwright work` does, on this host or others.")
+    ] = False,
+    max_jobs: MaxJobs = 1,
+    max_memory_mb: MaxMemory = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -41,4 +47,12 @@ def serve(
             sys.stdout.write(f"{address}\n")
             sys.stdout.flush()
 
-    serve_workspace(workspace_root(workspace), Settings(host=host, port=port, tokens_path=tokens), announce)
+    settings = Settings(
+        host=host,
+        port=port,
+        tokens_path=tokens,
+        has_worker=not no_worker,
+        num_jobs=max_jobs,
+        memory_bytes=None if max_memory_mb is None else max_memory_mb * 1_000_000,
+    )
+    serve_workspace(workspace_root(workspace), settings, announce)

@@ -31,7 +31,7 @@
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
     │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
-    │   └── EndpointRefused, EndpointUnreachable
+    │   └── EndpointRefused, EndpointUnreachable, AuditDamaged
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── InternalError ................ 70  a fault of ours
@@ -664,6 +664,12 @@ class EvidenceUnreadable(EvaluationError):
     """A folder or zip file is no evidence of a release."""
 
     name = "evidence-unreadable"
+
+
+class AuditDamaged(EvaluationError):
+    """A line of the audit log does not follow from the one before it, or was changed; the line is named."""
+
+    name, http_status = "audit-damaged", 500
 
 
 # ── 6: release ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,8 @@
 """A job: a manifest that somebody wants run, and how far that has come. What it makes are runs; a job itself is no record.
 
-    queued ─claim→ running ─┬→ completed, failed
-       ↑                    ├→ cancelled (it was to stop), interrupted (it was stopped by somebody else), budget-reached
-       └────────────────────┴─ its worker died, or was asked to end: it goes on from its last checkpoint
+queued ─claim→ running ─┬→ completed, failed
+   ↑                    ├→ cancelled (it was to stop), interrupted (it was stopped by somebody else), budget-reached
+   └────────────────────┴─ its worker died, or was asked to end: it goes on from its last checkpoint
 """
 
 from typing import Any, Literal, get_args

@@ -347,6 +347,7 @@ def _require_one_source(person: Mapping[str, Any]) -> None:
 
 
 def read_document(path: Path) -> dict[str, Any]:
+    """What a person wrote into a manifest's file, as it stands there. Raises ManifestNotFound, ManifestUnreadable."""
     if not path.is_file():
         raise ManifestNotFound(
             f"There is no manifest at {path}.",

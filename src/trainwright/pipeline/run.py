@@ -38,7 +38,6 @@ from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
 from trainwright.watch.trackers.process import follow_run
 
-
 RUN_NOTES = "TRAINWRIGHT_RUN_NOTES"
 """The environment's name for a file to which the id of each run that is worked on is added, a line each."""
 
@@ -87,7 +86,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
         skip_tokenizer=options.skip_tokenizer,
         origin=find_origin_of(manifest, workspace),
     )
-    name = manifest.name or _name_of(manifest.data.traces or manifest.data.corpus)
+    name = manifest.name or name_of(manifest.data.traces or manifest.data.corpus)
     folder = choose_folder(prepared, name, workspace, journal, options, manifest)
     if folder.read_manifest() != manifest:
         folder.write_manifest(manifest)
@@ -230,7 +229,7 @@ def _read_metrics(folder: RunFolder) -> dict[str, Any]:
     return document
 
 
-def _name_of(corpus: str) -> str:
+def name_of(corpus: str) -> str:
     """A name for what is trained on `corpus`: "builtin:stories" → stories, "books/emma.txt" → emma."""
     last = corpus.rstrip("/*").replace(":", "/").rsplit("/", 1)[-1].split(".", 1)[0]
     # A run's name stands in a path and in a ref, which are ASCII.

@@ -7,39 +7,25 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import (
-    pages,
-    pages_data,
-    pages_evaluations,
-    pages_jobs,
-    pages_lineage,
-    pages_login,
-    pages_models,
-    pages_runs,
-    routes_completions,
-    routes_health,
-)
-from trainwright.serve.failures import add_error_handlers
+from trainwright.serve import routes_completions, routes_health, routes_training
+from trainwright.serve.access import Tokens
+from trainwright.serve.board import Board
+from trainwright.serve.dashboard import PAGES
+from trainwright.serve.failures import RESPONSES, add_error_handlers
+from trainwright.serve.guard import Guard
 from trainwright.serve.readers import Readers
 from trainwright.serve.settings import Settings
 from trainwright.serve.writers import Writers
+from trainwright.store.audit import AuditLog
 from trainwright.store.workspace import open_workspace
 
-PAGES: tuple[APIRouter, ...] = (
-    pages.router,
-    pages_login.router,
-    pages_runs.router,
-    pages_data.router,
-    pages_evaluations.router,
-    pages_models.router,
-    pages_lineage.router,
-    pages_jobs.router,
-)
-ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_completions.router, *PAGES)
+ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_training.router, routes_completions.router, *PAGES)
+AUDIT_FILE = "audit.jsonl"
 
 
 def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
-    """The application that serves the workspace at `workspace_root`. Raises as `open_workspace`."""
+    """The application that serves the workspace at `workspace_root`. Raises as `open_workspace` and `Tokens`."""
+    tokens = None if settings.tokens_path is None else Tokens(settings.tokens_path)
     workspace = open_workspace(workspace_root)
 
     @asynccontextmanager
@@ -51,10 +37,12 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app = FastAPI(title="Trainwright", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.workspace = workspace
     app.state.settings = settings
-    app.state.tokens = None
+    app.state.board = Board(workspace)
+    app.state.tokens = tokens
     app.state.readers = Readers()
     app.state.writers = Writers(workspace)
     add_error_handlers(app)
+    app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=RESPONSES)
     return app

@@ -1,11 +1,13 @@
-"""What a route is given beside the request: the workspace, and the settings of the service."""
+"""What a route is given beside the request: the workspace, the settings of the service, and what many routes are asked with."""
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Query, Request
 
 from trainwright.serve.settings import Settings
 from trainwright.store.workspace import Workspace
+
+MAX_PAGE = 1000
 
 
 def get_workspace(request: Request) -> Workspace:
@@ -22,3 +24,9 @@ def get_settings(request: Request) -> Settings:
 
 Opened = Annotated[Workspace, Depends(get_workspace)]
 Told = Annotated[Settings, Depends(get_settings)]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows at most.")]
+After = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=128, description="The same key, the same thing made."),
+]

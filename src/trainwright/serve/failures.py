@@ -1,6 +1,5 @@
 """The door of the service: whatever goes wrong leaves as `{"error": {name, message, why, next, exit_code}}`."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +8,60 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from trainwright.core.errors import InternalError, InvalidValue, TrainwrightError, UnknownKey, UnknownRoute
+from trainwright.core.errors import (
+    InternalError,
+    InvalidValue,
+    MalformedRequest,
+    TrainwrightError,
+    UnknownKey,
+    UnknownRoute,
+)
+from trainwright.core.records import Frozen
 
-LOG = logging.getLogger("trainwright.serve")
+_STATUSES = {
+    400: "The body is no JSON.",
+    401: "No token, or none that is known.",
+    403: "The role does not allow it, or the place does not.",
+    404: "There is nothing of that name.",
+    409: "What stands now does not allow it.",
+    410: "It was forgotten on request.",
+    413: "The body is too large.",
+    422: "It cannot be meant as written.",
+    429: "Asked too often.",
+    500: "A fault of ours, or damage on disk.",
+    502: "Something that had to be asked elsewhere did not answer.",
+    503: "The machine lacks something, or the database is gone for a while.",
+    507: "The disk is full.",
+}
+
+
+class ErrorDocument(Frozen):
+    """What happened, why, and what to do next."""
+
+    name: str
+    message: str
+    why: str
+    next: str
+    exit_code: int
+
+
+class ErrorAnswer(Frozen):
+    """The one shape of every answer that is none."""
+
+    error: ErrorDocument
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text} for status, text in _STATUSES.items()
+}
+
+
+class RefusedMidway(HTTPException):
+    """An error of ours that is found while the framework reads a body: it lets only its own kind through."""
+
+    def __init__(self, error: TrainwrightError) -> None:
+        super().__init__(error.http_status, error.message)
+        self.error = error
 
 
 def render_error(error: TrainwrightError, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -40,6 +90,10 @@ def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
 def _answer_http(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses: an address or a method that is not there."""
     assert isinstance(error, HTTPException)
+    if isinstance(error, RefusedMidway):
+        return render_error(error.error)
+    if error.status_code == 400:
+        return render_error(MalformedRequest("The body of the request cannot be read.", why=str(error.detail)))
     refusal = UnknownRoute(
         f"There is no {request.method} {request.url.path}.",
         why=str(error.detail),
@@ -61,6 +115,12 @@ def _answer_fault(request: Request, error: Exception) -> JSONResponse:
 
 def _name_findings(findings: Sequence[Any]) -> TrainwrightError:
     """One error that names every field that is wrong, and what is wrong with it."""
+    if any(finding["type"] == "json_invalid" for finding in findings):
+        return MalformedRequest(
+            "The body of the request is no JSON.",
+            why=str(findings[0].get("ctx", {}).get("error", "")),
+            next_step="Send one JSON object, with `Content-Type: application/json`.",
+        )
     said = "; ".join(f"{_place(finding['loc'])}: {finding['msg']}" for finding in findings)
     unknown = [_place(finding["loc"]) for finding in findings if finding["type"] == "extra_forbidden"]
     if unknown and len(unknown) == len(findings):

@@ -2,13 +2,16 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvicorn
 
-from trainwright.core.errors import NotWritable
+from trainwright.core.errors import NotPermitted, NotWritable
 from trainwright.serve.app import create_app
 from trainwright.serve.settings import Settings
+from trainwright.store.jobs import Limits
+from trainwright.work.embedded import open_worker
 
 GRACE_S = 3
 """How long open answers (streams above all) may take to end when the service is asked to."""
@@ -19,9 +22,12 @@ def serve(workspace_root: Path, settings: Settings, announce: Callable[[str], No
 
     Raises NotWritable where the address is taken, and as `create_app`.
     """
+    require_safe(settings)
     listener = bind(settings)
-    with listener:
+    with listener, ExitStack() as around:
         app = create_app(workspace_root, settings)
+        if settings.has_worker:
+            around.enter_context(open_worker(workspace_root, Limits(settings.num_jobs, settings.memory_bytes)))
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S, lifespan="on"
         )
@@ -30,6 +36,16 @@ def serve(workspace_root: Path, settings: Settings, announce: Callable[[str], No
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn ends in order, and then raises the signal again
             return
+
+
+def require_safe(settings: Settings) -> None:
+    """Raises NotPermitted where others could reach the service, and nothing tells them apart."""
+    if not settings.is_loopback and settings.tokens_path is None:
+        raise NotPermitted(
+            f"Without tokens, the service is for this machine alone; {settings.host} can be reached from others.",
+            why="Whoever reaches it could start jobs, read every text and promote models.",
+            next_step="trainwright access add NAME --role viewer --tokens FILE; then serve with --tokens FILE",
+        )
 
 
 def bind(settings: Settings) -> socket.socket:

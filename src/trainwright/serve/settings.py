@@ -15,6 +15,15 @@ class Settings:
     tokens_path: Path | None = None
     """Who may come in; None: anybody on this machine, and nobody else."""
     max_body_bytes: int = 16 * 1024 * 1024
+    requests_per_s: float | None = 50.0
+    """How often each holder of a token may ask in the long run; None: as often as it likes."""
+    burst: int = 200
+    has_worker: bool = True
+    """Whether a worker runs beside the service."""
+    num_jobs: int = 1
+    """Jobs that this host runs at once."""
+    memory_bytes: int | None = None
+    """What the jobs of this host may take together; None: no limit."""
 
     @property
     def is_loopback(self) -> bool:

@@ -32,7 +32,9 @@ _CLAIMING = 7_126_001
 """The number of the lock under which claims take turns in PostgreSQL."""
 _NUM_CANDIDATES = 10
 _ID_DIGITS = 32
-_WHEN_DAMAGED = "Move it away: runs and records are elsewhere and intact; jobs that were in line are to be started again."
+_WHEN_DAMAGED = (
+    "Move it away: runs and records are elsewhere and intact; jobs that were in line are to be started again."
+)
 
 _metadata = sa.MetaData()
 _seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -124,15 +126,17 @@ class SqlJobs:
         """By state; see `JobStore.count`."""
         query = sa.select(_jobs.c.state, sa.func.count()).group_by(_jobs.c.state)
         with self._database.reading() as connection:
-            found = {state: number for state, number in connection.execute(query)}
+            found: dict[str, int] = dict(connection.execute(query).tuples().all())
         return {state: found.get(state, 0) for state in JOB_STATES}
 
     def measure(self) -> dict[str, Any]:
         """Over all jobs; see `JobStore.measure`."""
-        by_framework = sa.select(_jobs.c.framework, sa.func.count()).group_by(_jobs.c.framework)
+        by_framework = (
+            sa.select(_jobs.c.framework, sa.func.count()).group_by(_jobs.c.framework).order_by(_jobs.c.framework)
+        )
         mean = sa.select(sa.func.avg(_jobs.c.working_s)).where(_jobs.c.state == "completed")
         with self._database.reading() as connection:
-            frameworks = {name: number for name, number in connection.execute(by_framework.order_by(_jobs.c.framework))}
+            frameworks: dict[str, int] = dict(connection.execute(by_framework).tuples().all())
             mean_s = connection.scalar(mean)
         return {"frameworks": frameworks, "mean_working_s": None if mean_s is None else float(mean_s)}
 
@@ -239,7 +243,10 @@ class SqlJobs:
     def _has_work(self) -> bool:
         """Asked without the lock that writers share, since mostly there is none."""
         with self._database.reading() as connection:
-            return connection.scalar(sa.select(_jobs.c.id).where(_is_claimable(self._now(connection))).limit(1)) is not None
+            return (
+                connection.scalar(sa.select(_jobs.c.id).where(_is_claimable(self._now(connection))).limit(1))
+                is not None
+            )
 
     def _take(self, connection: sa.Connection, job_id: str, worker: str, host: str, now: float) -> Claim:
         lease = uuid.uuid4().hex
@@ -269,11 +276,11 @@ def _is_claimable(now: float) -> sa.ColumnElement[bool]:
 
 def _cancel_orphans(connection: sa.Connection, now: float) -> None:
     """A job that was to stop, and whose worker died before it could say that it did, has stopped."""
-    was_to_stop = sa.and_(
-        _jobs.c.state == "running", _jobs.c.lease_until < now, _jobs.c.stop_asked_by.is_not(None)
-    )
+    was_to_stop = sa.and_(_jobs.c.state == "running", _jobs.c.lease_until < now, _jobs.c.stop_asked_by.is_not(None))
     ended_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-    connection.execute(sa.update(_jobs).where(was_to_stop).values({"state": "cancelled", "ended_at": ended_at, **_LET_GO}))
+    connection.execute(
+        sa.update(_jobs).where(was_to_stop).values({"state": "cancelled", "ended_at": ended_at, **_LET_GO})
+    )
 
 
 def _change(connection: sa.Connection, job_id: str, lease: str, values: dict[str, Any]) -> bool:

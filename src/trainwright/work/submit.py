@@ -11,6 +11,7 @@ from trainwright.core.jobs import Job
 from trainwright.core.manifest import NOT_FOR_FINETUNE, Manifest, parse_manifest, read_document
 from trainwright.core.records import Plan, Run
 from trainwright.pipeline.inspect import find_runs
+from trainwright.pipeline.run import name_of
 from trainwright.store.ledger import read_clock
 from trainwright.store.workspace import Workspace
 
@@ -87,4 +88,4 @@ def _as_section(value: Any) -> dict[str, Any]:
 
 
 def _name_of(manifest: Manifest) -> str:
-    return manifest.data.traces or manifest.data.corpus
+    return name_of(manifest.data.traces or manifest.data.corpus)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainwright.pipeline.run import _name_of
+from trainwright.pipeline.run import name_of
 from trainwright.store.ledger import require_ref_name
 
 
@@ -21,11 +21,11 @@ from trainwright.store.ledger import require_ref_name
         ("x" * 100, "x" * 64),
     ],
 )
-def test_name_of_a_corpus(corpus, name):
-    assert _name_of(corpus) == name
+def testname_of_a_corpus(corpus, name):
+    assert name_of(corpus) == name
     require_ref_name(f"{name}@latest")
 
 
 @pytest.mark.parametrize("corpus", ["книга.txt", "été.txt", "日本語.txt", "emma.txt?raw=1", "a%20b.txt"])
-def test_name_of_any_corpus_can_be_a_ref(corpus):
-    require_ref_name(f"{_name_of(corpus)}@latest")
+def testname_of_any_corpus_can_be_a_ref(corpus):
+    require_ref_name(f"{name_of(corpus)}@latest")
