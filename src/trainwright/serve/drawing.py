@@ -195,10 +195,11 @@ def _percent(value: float, first: float, last: float) -> float:
 def _list_ticks(first: float, last: float, count: int) -> list[float]:
     """Round numbers between two ends, about `count` of them."""
     rough = (last - first) / count
-    power = 10.0 ** math.floor(math.log10(rough))
+    exponent = math.floor(math.log10(rough))
+    power = 10.0**exponent
     step = next(one * power for one in (1.0, 2.0, 5.0, 10.0) if one * power >= rough)
     begin = math.ceil(first / step)
-    return [round(number * step, 12) for number in range(begin, math.floor(last / step + 1e-9) + 1)]
+    return [round(number * step, 3 - exponent) for number in range(begin, math.floor(last / step + 1e-9) + 1)]
 
 
 def _tick_steps(first: float, last: float) -> list[Tick]:

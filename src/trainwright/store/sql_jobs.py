@@ -126,7 +126,7 @@ class SqlJobs:
         """By state; see `JobStore.count`."""
         query = sa.select(_jobs.c.state, sa.func.count()).group_by(_jobs.c.state)
         with self._database.reading() as connection:
-            found: dict[str, int] = dict(connection.execute(query).tuples().all())
+            found: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in JOB_STATES}
 
     def measure(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class SqlJobs:
         )
         mean = sa.select(sa.func.avg(_jobs.c.working_s)).where(_jobs.c.state == "completed")
         with self._database.reading() as connection:
-            frameworks: dict[str, int] = dict(connection.execute(by_framework).tuples().all())
+            frameworks: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_framework)}
             mean_s = connection.scalar(mean)
         return {"frameworks": frameworks, "mean_working_s": None if mean_s is None else float(mean_s)}
 
