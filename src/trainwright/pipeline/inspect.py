@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,15 +90,16 @@ def find_unfinished(workspace: Workspace, plan_id: str | None = None) -> list[Ru
     return interrupted + running
 
 
-def read_state(run: Run, workspace: Workspace) -> RunState:
-    """How a run stands, from its folder and the ledger."""
+def read_state(run: Run, workspace: Workspace, events: Iterable[Event] | None = None) -> RunState:
+    """How a run stands, from its folder and the ledger. `events`: all that it said, where the caller has read it already."""
     folder = workspace.find_run_folder(run.id)
     outcome = outcome_of(run, workspace)
     step, bits_per_byte = 0, None
-    if folder.events_path.exists():
-        for event in leave_out_undone(iter_events(folder.events_path)):
-            step = event["to_step"] if event["kind"] == "rollback" else event.get("step", step)
-            bits_per_byte = event.get("bits_per_byte", bits_per_byte)
+    if events is None:
+        events = iter_events(folder.events_path) if folder.events_path.exists() else ()
+    for event in leave_out_undone(events):
+        step = event["to_step"] if event["kind"] == "rollback" else event.get("step", step)
+        bits_per_byte = event.get("bits_per_byte", bits_per_byte)
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
     if isinstance(report, Report):
         bits_per_byte = report.metrics["bits_per_byte"].value

@@ -80,6 +80,34 @@ def preview_sample(
     """
     index, trace = _find_trace(_iter_source(source, workspace_root), source, index, trace_id)
     tokenizer, opened, objects = _open_tokenizer(tokenizer_ref, workspace_root)
+    return _render(trace, index, tokenizer, opened, objects, template_name, system)
+
+
+def preview_trace(
+    trace: AnyTrace,
+    tokenizer_ref: str,
+    workspace: Workspace,
+    template_name: str | None = None,
+    system: str | None = None,
+) -> Preview:
+    """Render and tokenize a trace with a tokenizer of the workspace, named by a ref that leads to one.
+
+    Raises UnknownRef, AmbiguousRef, InvalidValue (no such template), and what rendering and tokenizing raise.
+    """
+    tokenizer = find_tokenizer(tokenizer_ref, workspace)
+    opened = open_tokenizer(tokenizer, workspace.objects)
+    return _render(trace, 0, tokenizer, opened, workspace.objects, template_name, system)
+
+
+def _render(
+    trace: AnyTrace,
+    index: int,
+    tokenizer: Tokenizer,
+    opened: TextTokenizer,
+    objects: ObjectStore,
+    template_name: str | None,
+    system: str | None,
+) -> Preview:
     with open_template(template_name, tokenizer, opened, objects) as template:
         pieces = template.render(trace, system)
         encoded = encode_pieces(opened, pieces)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from trainwright import __version__
 from trainwright.serve import (
     routes_alerts,
+    routes_completions,
     routes_costs,
     routes_datasets,
     routes_evaluations,
@@ -22,12 +23,15 @@ from trainwright.serve import (
 )
 from trainwright.serve.board import Board
 from trainwright.serve.bodies import require_plain_json
+from trainwright.serve.dashboard import PAGES
 from trainwright.serve.failures import RESPONSES, add_error_handlers
 from trainwright.serve.guard import Guard
 from trainwright.serve.idempotency import Idempotency
 from trainwright.serve.metrics import CountRequests, Metrics
+from trainwright.serve.readers import Readers
 from trainwright.serve.settings import Settings
 from trainwright.serve.tokens import Tokens
+from trainwright.serve.writers import Writers
 from trainwright.store.audit import AUDIT_FILE, AuditLog
 from trainwright.store.workspace import open_workspace
 
@@ -43,6 +47,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes_costs.router,
     routes_alerts.router,
     routes_metrics.router,
+    routes_completions.router,
 )
 
 
@@ -54,12 +59,16 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.writers.close()
         workspace.close()
 
     app = FastAPI(title="Trainwright", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.workspace = workspace
     app.state.settings = settings
     app.state.board = Board(workspace)
+    app.state.tokens = tokens
+    app.state.readers = Readers()
+    app.state.writers = Writers(workspace)
     add_error_handlers(app)
     app.add_middleware(Idempotency, answers=workspace.answers)  # what is added last is met first
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
@@ -67,4 +76,6 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES, dependencies=[Depends(require_plain_json)])
+    for pages in PAGES:
+        app.include_router(pages)
     return app

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -17,6 +18,7 @@ from trainwright.core.errors import (
     UnknownRoute,
 )
 from trainwright.core.records import Frozen
+from trainwright.serve.pages import redirect, render_refusal
 
 _STATUSES = {
     400: "The body is no JSON.",
@@ -69,6 +71,15 @@ def render_error(error: TrainwrightError, headers: dict[str, str] | None = None)
     return JSONResponse({"error": error.as_document()}, status_code=error.http_status, headers=headers)
 
 
+def answer_refusal(request: Request, error: TrainwrightError, headers: dict[str, str] | None = None) -> Response:
+    """An error of ours in the form that was asked for: JSON, or, for a browser, a page; who is to say who they are signs in."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return render_error(error, headers)
+    if error.http_status == 401 and request.method == "GET":
+        return redirect("/login?" + urlencode({"to": str(request.url.replace(scheme="", netloc=""))}))
+    return render_refusal(request, error)
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make every failure of `app` an answer in the one shape."""
     app.add_exception_handler(TrainwrightError, _answer_ours)
@@ -77,9 +88,9 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_fault)
 
 
-def _answer_ours(_request: Request, error: Exception) -> JSONResponse:
+def _answer_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, TrainwrightError)
-    return render_error(error)
+    return answer_refusal(request, error)
 
 
 def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -87,7 +98,7 @@ def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     return render_error(_name_findings(error.errors()))
 
 
-def _answer_http(request: Request, error: Exception) -> JSONResponse:
+def _answer_http(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: an address or a method that is not there."""
     assert isinstance(error, HTTPException)
     if isinstance(error, RefusedMidway):
@@ -99,18 +110,20 @@ def _answer_http(request: Request, error: Exception) -> JSONResponse:
         why=str(error.detail),
         next_step="/openapi.json lists every route.",
     )
+    if error.status_code == 404:
+        return answer_refusal(request, refusal)
     document = {"error": refusal.as_document()}
     return JSONResponse(document, status_code=error.status_code, headers=getattr(error, "headers", None))
 
 
-def _answer_fault(request: Request, error: Exception) -> JSONResponse:
+def _answer_fault(request: Request, error: Exception) -> Response:
     # The framework raises it again after the answer, so that the traceback is in the log of the server.
     fault = InternalError(
         f"{request.method} {request.url.path} failed.",
         why=f"This is a fault of ours: {type(error).__name__}.",
         next_step="The log of the service has the traceback; please report it.",
     )
-    return render_error(fault)
+    return answer_refusal(request, fault)
 
 
 def _name_findings(findings: Sequence[Any]) -> TrainwrightError:

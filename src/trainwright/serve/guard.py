@@ -13,11 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainwright.core.errors import BodyTooLarge, NotPermitted, TooManyRequests, TrainwrightError
 from trainwright.serve.access import identify, require_may
-from trainwright.serve.failures import RefusedMidway, render_error
+from trainwright.serve.failures import RefusedMidway, answer_refusal
 from trainwright.serve.settings import Settings
 from trainwright.serve.tokens import Caller, Role, Tokens
 from trainwright.store.audit import AuditLog
@@ -58,7 +59,7 @@ class Guard:
             headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else None
             if error.http_status == 429:
                 headers = {"Retry-After": "1"}
-            await render_error(error, headers)(scope, receive, send)
+            await answer_refusal(Request(scope), error, headers)(scope, receive, send)
             return
         await self._app(scope, limited, self._recording(send, caller, seq))
 
