@@ -46,7 +46,7 @@ def build_job(
         manifest=asked,
         overrides=tuple(overrides),
         folder=str(folder.absolute()),
-        framework=manifest.compute.framework,
+        framework=" or ".join(asked_for) if isinstance(asked_for := manifest.compute.framework, tuple) else asked_for,
         memory_bytes=int((manifest.budgets.training_peak_mb or 0) * _MEGA),
         submitted_by=who,
         submitted_at=read_clock(),
