@@ -135,7 +135,7 @@ def test_versions_are_built_once_compared_and_exported(client: TestClient) -> No
 
 
 # ── evaluations, models, lineage ──────────────────────────────────────────────────────────────────────────────────────
-def test_evaluations_are_listed_shown_and_ranked(client: TestClient) -> None:
+def test_evaluations_are_listed_shown_and_ranked(client: TestClient, workspace: Path) -> None:
     (row,) = get(client, "/api/evaluations", evalset="asked", model="sentences@latest")["items"]
     assert get(client, "/api/evaluations", evalset="other")["items"] == []
     shown = get(client, f"/api/evaluations/{row['evaluation_id'][:12]}")
@@ -148,6 +148,11 @@ def test_evaluations_are_listed_shown_and_ranked(client: TestClient) -> None:
     assert board["groups"][0]["rows"][0]["estimate"]["n"] == 3
     refuse(client.get("/api/evaluations/leaderboard", params={"evalset": "x", "metric": "none"}), 422, "invalid-value")
     refuse(client.get(f"/api/evaluations/{'0' * 64}"), 404, "unknown-ref")
+    same = get(client, "/api/evaluations/compare", a=row["evaluation_id"], b="sentences@latest")
+    assert same["num_items"] == 3
+    outside = workspace / "outside.json"
+    outside.write_text("{}", encoding="utf-8")
+    refuse(client.get("/api/evaluations/compare", params={"a": str(outside), "b": str(outside)}), 404, "unknown-ref")
 
 
 def test_a_model_is_judged_promoted_with_a_reason_and_rolled_back(client: TestClient) -> None:
