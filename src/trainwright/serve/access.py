@@ -7,7 +7,22 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from trainwright.core.errors import NotPermitted
-from trainwright.serve.tokens import Caller, Role, Tokens, not_authenticated
+from trainwright.serve.tokens import Caller, Role, Tokens, add_token, not_authenticated
+
+__all__ = [
+    "COOKIE",
+    "Approver",
+    "Asking",
+    "Caller",
+    "Operator",
+    "Role",
+    "Tokens",
+    "add_token",
+    "get_caller",
+    "identify",
+    "require_may",
+    "require_role",
+]
 
 COOKIE = "trainwright_token"
 

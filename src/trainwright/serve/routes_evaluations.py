@@ -38,6 +38,8 @@ def read_leaderboard(
 @router.get("/compare")
 def compare(a: str, b: str, workspace: Opened) -> dict[str, Any]:
     """Two evaluations, or two models with one each that fit, item by item."""
+    for ref in (a, b):
+        workspace.ledger.resolve(ref.partition("@")[0] if ref.rpartition("@")[2].isdigit() else ref)  # no file's name
     comparison, _, _ = compare_evaluations(a, b, workspace, ALPHA)
     return comparison.model_dump(mode="json")
 
