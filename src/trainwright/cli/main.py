@@ -44,6 +44,8 @@ VERBS = {
     "jobs": "Put manifests in line, and see how they stand.",
     "work": "Work off the jobs in line.",
     "serve": "Serve this workspace over HTTP.",
+    "access": "Say who may use the service, and as what.",
+    "audit": "Look at what was changed through the service, and check that nobody changed the log.",
     "costs": "Show what runs used and what that costs, so far and projected.",
     "budgets": "List what runs and projects may spend; set it.",
     "alerts": "List and acknowledge alerts, test a channel, watch the workspace.",

@@ -16,9 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainwright.core.errors import BodyTooLarge, NotPermitted, TooManyRequests, TrainwrightError
-from trainwright.serve.access import Caller, Role, Tokens, identify, require_may
+from trainwright.serve.access import identify, require_may
 from trainwright.serve.failures import RefusedMidway, render_error
 from trainwright.serve.settings import Settings
+from trainwright.serve.tokens import Caller, Role, Tokens
 from trainwright.store.audit import AuditLog
 
 OPEN_PATHS = ("/health", "/ready", "/login", "/static/")
