@@ -104,10 +104,13 @@ def list_costs(workspace: Workspace, prices_path: Path | None = None) -> list[Ru
 
 
 def page_costs(workspace: Workspace, limit: int, after: str | None = None) -> tuple[list[RunCosts], str | None]:
-    """A page of runs with their costs, newest first, and the id to ask for the next page with (None on the last one)."""
+    """A page of runs with their costs, newest first, and the id to ask for the next page with (None on the last one).
+
+    Raises UnknownRef, AmbiguousRef where `after` names no run.
+    """
     runs = find_runs(workspace)
     if after is not None:
-        last_id = workspace.ledger.resolve(after)
+        last_id = find_run(after, workspace).id
         runs = runs[[run.id for run in runs].index(last_id) + 1 :]
     usual = find_prices(None, workspace)
     page = [_measure_run(run, workspace, None, usual) for run in runs[:limit]]

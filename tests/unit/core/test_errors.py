@@ -17,6 +17,7 @@ BRANCHES = {
     errors.TrainingError: 4,
     errors.EvaluationError: 5,
     errors.ReleaseError: 6,
+    errors.BudgetReached: 7,
     errors.InternalError: 70,
     errors.Interrupted: 130,
 }
