@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, ClassVar
 
@@ -330,7 +329,6 @@ class TinygradTrainer(TinygradModel):
         return self._norm
 
 
-@dataclass(frozen=True)
 class TinygradBackend:
     """The tinygrad backend."""
 
@@ -433,8 +431,13 @@ def _find_obstacle(device: str) -> tuple[str, str]:
 
 def _run_kernel(device: str) -> None:
     set_up(Compute(framework="tinygrad", device=device, dtype="float32", compile=False, num_threads=1))
-    x = Tensor(np.full((8, 8), 0.5, np.float32), device=name_device(device)).realize()
-    gradient = (x @ x).sum().gradient(x)[0].numpy()
+    try:
+        x = Tensor(np.full((8, 8), 0.5, np.float32), device=name_device(device)).realize()
+        gradient = (x @ x).sum().gradient(x)[0].numpy()
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(
+            f"{error.cmd[0]} cannot compile tinygrad's kernels: exit status {error.returncode}."
+        ) from error
     if not np.array_equal(gradient, np.full((8, 8), 8.0, np.float32)):
         raise SystemExit("A small matrix product has a gradient that is wrong.")
 
