@@ -9,6 +9,8 @@ V vocabulary.
 """
 
 import ctypes.util
+import functools
+import os
 import platform
 import subprocess
 import sys
@@ -343,20 +345,8 @@ class TinygradBackend:
         problem, remedy = _find_obstacle(device)
         if problem:
             return Probe(False, version, problem=problem, remedy=remedy)
-        try:
-            finished = subprocess.run(
-                [sys.executable, "-m", "trainwright.backends.tinygrad", device],
-                capture_output=True,
-                text=True,
-                timeout=PROBING_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            problem = f"A small matrix product was not done after {PROBING_TIMEOUT_S:.0f} s."
-            return Probe(False, version, problem=problem, remedy="Choose another compute.framework.")
-        if finished.returncode != 0:
-            lines = [line for line in finished.stderr.splitlines() if line.strip()]
-            problem = lines[-1].strip()[:300] if lines else f"The process ended with {finished.returncode}."
+        problem = _try_kernel(device, os.environ.get("CC", ""))
+        if problem:
             remedy = REMEDY if device == "cpu" else "Choose compute.device=cpu."
             return Probe(False, version, problem=problem, remedy=remedy)
         compiler = "" if COMPILER is None else f", {COMPILER.version}"
@@ -427,6 +417,20 @@ def _find_obstacle(device: str) -> tuple[str, str]:
     if COMPILER is None:
         return "tinygrad compiles its kernels with clang, and no clang was found (nor the package ziglang).", REMEDY
     return "", ""
+
+
+@functools.cache
+def _try_kernel(device: str, _compiler: str) -> str:
+    """What goes wrong where another process runs a kernel; nothing, where it runs. Tried once: a process asks several times."""
+    words = [sys.executable, "-m", "trainwright.backends.tinygrad", device]
+    try:
+        finished = subprocess.run(words, capture_output=True, text=True, timeout=PROBING_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"A small matrix product was not done after {PROBING_TIMEOUT_S:.0f} s."
+    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()]
+    if finished.returncode == 0:
+        return ""
+    return lines[-1][:300] if lines else f"The process ended with {finished.returncode}."
 
 
 def _run_kernel(device: str) -> None:
