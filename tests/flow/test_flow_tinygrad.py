@@ -37,3 +37,16 @@ def test_tinygrad_gives_the_same_weights_killed_or_not_and_the_losses_of_the_ref
     reference = [event for event in finished.command.events() if event["kind"] == "step"]
     assert [event["learning_rate"] for event in steps] == [event["learning_rate"] for event in reference]
     assert [event["loss"] for event in steps] == pytest.approx([event["loss"] for event in reference], abs=1e-3)
+
+
+def test_tinygrad_goes_on_with_what_the_reference_wrote_and_that_is_on_record(finished_copy, finished):
+    parent = finished.document["run_id"][:12]
+    words = ("train", "--from", f"{parent}@8", "compute.framework=tinygrad", "--allow-drift", "framework", "--json")
+    _, said = finished_copy.train_to_the_end(*words, **PATIENT)
+    assert "framework was reference and is tinygrad, which can change results" in said
+    (folder,) = [path for path in finished_copy.run_folders() if not path.name.endswith(parent)]
+    losses = [event["loss"] for event in finished_copy.read_events(folder) if event["kind"] == "step"]
+    reference = [event["loss"] for event in finished.events_of_training if event["kind"] == "step"]
+    assert losses == pytest.approx(reference[8:], abs=1e-3)
+    tree = finished_copy("lineage", folder.name.rpartition("-")[2], "--json").document["tree"]
+    assert "from step 8: framework reference → tinygrad" in tree

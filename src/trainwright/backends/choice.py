@@ -20,8 +20,9 @@ AUTOMATIC: tuple[FrameworkName, ...] = ("torch", "tinygrad")
 """What `auto` chooses among, the likely fastest first. The reference backend is the specification, and transformers is for
 models in its own format: they must be asked for by name."""
 
-WAITED_S = (20.0, 120.0)
-"""A candidate of another framework is given as long as the best one so far takes for the whole run, within these bounds."""
+LEAST_WAIT_S, LONGEST_WAIT_S = 20.0, 120.0
+"""A candidate of another framework is waited for as long as the best one so far takes for the whole run, but no longer than
+the second; where that is less than the first, no framework that has to compile could come up with it."""
 
 WORTH_COMPILING_S = 150.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
@@ -262,11 +263,14 @@ def _measure_candidates(
         if compute.compile and time_budget_s is None and _is_short(speeds, num_steps):
             speeds.append(Speed(compute=compute, problem="not measured: the run is too short to repay compilation"))
             continue
+        is_timed, waits_s = time_budget_s is not None, None
         others_s = [speed.total_s(num_steps) for speed in speeds if speed.compute.framework != compute.framework]
-        waits_s = None
-        if others_s and time_budget_s is None:
-            waits_s = min(max(min(others_s), WAITED_S[0]), WAITED_S[1])
-        is_timed = time_budget_s is not None
+        if others_s and not is_timed:
+            waits_s = min(min(others_s), LONGEST_WAIT_S)
+            if waits_s < LEAST_WAIT_S:
+                problem = f"not measured: the whole run takes {waits_s:.2g} s otherwise"
+                speeds.append(Speed(compute=compute, problem=problem))
+                continue
         speeds.append(_recall_or_measure(request, machine, memory, is_timed=is_timed, waits_s=waits_s))
     return speeds
 

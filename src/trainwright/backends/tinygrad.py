@@ -9,12 +9,13 @@ V vocabulary.
 """
 
 import ctypes.util
+import functools
+import os
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, ClassVar
 
@@ -330,7 +331,6 @@ class TinygradTrainer(TinygradModel):
         return self._norm
 
 
-@dataclass(frozen=True)
 class TinygradBackend:
     """The tinygrad backend."""
 
@@ -345,20 +345,8 @@ class TinygradBackend:
         problem, remedy = _find_obstacle(device)
         if problem:
             return Probe(False, version, problem=problem, remedy=remedy)
-        try:
-            finished = subprocess.run(
-                [sys.executable, "-m", "trainwright.backends.tinygrad", device],
-                capture_output=True,
-                text=True,
-                timeout=PROBING_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            problem = f"A small matrix product was not done after {PROBING_TIMEOUT_S:.0f} s."
-            return Probe(False, version, problem=problem, remedy="Choose another compute.framework.")
-        if finished.returncode != 0:
-            lines = [line for line in finished.stderr.splitlines() if line.strip()]
-            problem = lines[-1].strip()[:300] if lines else f"The process ended with {finished.returncode}."
+        problem = _try_kernel(device, os.environ.get("CC", ""))
+        if problem:
             remedy = REMEDY if device == "cpu" else "Choose compute.device=cpu."
             return Probe(False, version, problem=problem, remedy=remedy)
         compiler = "" if COMPILER is None else f", {COMPILER.version}"
@@ -431,10 +419,29 @@ def _find_obstacle(device: str) -> tuple[str, str]:
     return "", ""
 
 
+@functools.cache
+def _try_kernel(device: str, _compiler: str) -> str:
+    """What goes wrong where another process runs a kernel; nothing, where it runs. Tried once: a process asks several times."""
+    words = [sys.executable, "-m", "trainwright.backends.tinygrad", device]
+    try:
+        finished = subprocess.run(words, capture_output=True, text=True, timeout=PROBING_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"A small matrix product was not done after {PROBING_TIMEOUT_S:.0f} s."
+    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()]
+    if finished.returncode == 0:
+        return ""
+    return lines[-1][:300] if lines else f"The process ended with {finished.returncode}."
+
+
 def _run_kernel(device: str) -> None:
     set_up(Compute(framework="tinygrad", device=device, dtype="float32", compile=False, num_threads=1))
-    x = Tensor(np.full((8, 8), 0.5, np.float32), device=name_device(device)).realize()
-    gradient = (x @ x).sum().gradient(x)[0].numpy()
+    try:
+        x = Tensor(np.full((8, 8), 0.5, np.float32), device=name_device(device)).realize()
+        gradient = (x @ x).sum().gradient(x)[0].numpy()
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(
+            f"{error.cmd[0]} cannot compile tinygrad's kernels: exit status {error.returncode}."
+        ) from error
     if not np.array_equal(gradient, np.full((8, 8), 8.0, np.float32)):
         raise SystemExit("A small matrix product has a gradient that is wrong.")
 

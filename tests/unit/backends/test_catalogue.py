@@ -141,6 +141,15 @@ def test_plan_that_the_backend_can_do_passes(able):
     require_supported(PLAIN, OPTIMIZER)
 
 
+def test_more_threads_than_a_backend_takes_are_refused(able, monkeypatch):
+    few = replace(ReferenceBackend.capabilities, most_threads=2)
+    monkeypatch.setattr(ReferenceBackend, "capabilities", few)
+    require_supported(PLAIN.model_copy(update={"num_threads": 2}), OPTIMIZER)
+    with pytest.raises(UnsupportedPlan, match="cannot train in float32 with adamw on cpu, 3 threads") as raised:
+        require_supported(PLAIN.model_copy(update={"num_threads": 3}), OPTIMIZER)
+    assert raised.value.why == "Backends installed here that can: able."
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -6,7 +6,7 @@ import pytest
 
 from trainwright.backends import choice
 from trainwright.backends.choice import (
-    WAITED_S,
+    LONGEST_WAIT_S,
     WORTH_COMPILING_S,
     Memory,
     choose_compute,
@@ -381,7 +381,11 @@ def test_auto_measures_every_framework_and_takes_the_fastest(three):
     three["torch", *COMPILED] = (20.0, 0.3)
     three["tinygrad", *EAGER] = (50.0, 0.1)
     found = choose(num_steps=1000)
-    assert three["measured"] == [("torch", *EAGER, 300), ("torch", *COMPILED, 300), ("tinygrad", *EAGER, WAITED_S[1])]
+    assert three["measured"] == [
+        ("torch", *EAGER, 300),
+        ("torch", *COMPILED, 300),
+        ("tinygrad", *EAGER, LONGEST_WAIT_S),
+    ]
     assert found.compute.framework == "tinygrad"
     assert found.compute.num_threads == 1
     assert found.reason == "the fastest of 3 measured for a run of this length"
@@ -401,6 +405,18 @@ def test_slower_framework_is_waited_for_as_long_as_the_other_one_trains_and_that
     assert len(three["measured"]) == num_measured
     choose(num_steps=200, memory=memory)  # worth waiting longer for
     assert three["measured"][-1] == ("tinygrad", *EAGER, pytest.approx(100.1))
+
+
+def test_run_that_is_over_at_once_does_not_wait_for_another_framework(three):
+    found = choose(num_steps=20)
+    assert [name for name, *_ in three["measured"]] == ["torch"]
+    assert found.candidates[-1].problem == "not measured: the whole run takes 10 s otherwise"
+    assert found.compute.framework == "torch"
+
+
+def test_under_a_time_budget_every_framework_is_measured_to_the_end(three):
+    assert choose(num_steps=1, time_budget_s=100).compute.framework == "torch"
+    assert three["measured"][-1] == ("tinygrad", *EAGER, 300)
 
 
 def test_where_no_framework_trains_each_way_is_named_with_its_framework(three):
