@@ -143,7 +143,9 @@ def test_a_job_is_started_watched_stopped_and_gone_on_with(
     assert service.get("/api/training/status")["status"] == "idle"
     job = service.post("/api/training/start", {"manifest": manifest}, Idempotency_Key="once")
     assert job["state"] == "queued"
-    assert service.post("/api/training/start", {"manifest": manifest}, Idempotency_Key="once")["job_id"] == job["job_id"]
+    assert (
+        service.post("/api/training/start", {"manifest": manifest}, Idempotency_Key="once")["job_id"] == job["job_id"]
+    )
 
     service.wait_for_step(job["job_id"], 20)
     status = service.get("/api/training/status")

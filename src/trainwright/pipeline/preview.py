@@ -84,7 +84,11 @@ def preview_sample(
 
 
 def preview_trace(
-    trace: AnyTrace, tokenizer_ref: str, workspace: Workspace, template_name: str | None = None, system: str | None = None
+    trace: AnyTrace,
+    tokenizer_ref: str,
+    workspace: Workspace,
+    template_name: str | None = None,
+    system: str | None = None,
 ) -> Preview:
     """Render and tokenize a trace with a tokenizer of the workspace, named by a ref that leads to one.
 

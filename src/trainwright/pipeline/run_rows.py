@@ -1,4 +1,4 @@
-"""Runs as rows of a list: what is known at a glance, read from the end of each stream, so that thousands of runs cost little."""
+"""Runs as rows of a list: what is known at a glance, read from the end of each stream: thousands of runs cost little."""
 
 import json
 from collections.abc import Iterator
@@ -103,9 +103,7 @@ def _read_row(run: Run, folder: RunFolder, workspace: Workspace) -> RunRow:
     rollback = newest.get("rollback")
     is_undone = rollback is not None and rollback["seq"] > step.get("seq", -1)
     measured = report.metrics["bits_per_byte"].value if isinstance(report, Report) else None
-    status: Status = (
-        outcome.status if outcome is not None else "running" if folder.is_locked() else "interrupted"
-    )
+    status: Status = outcome.status if outcome is not None else "running" if folder.is_locked() else "interrupted"
     return RunRow(
         run=run,
         status=status,

@@ -18,7 +18,14 @@ from trainwright import __version__
 from trainwright.core.errors import InvalidValue, NotPermitted, TrainwrightError, UnknownRoute
 from trainwright.serve.access import COOKIE
 from trainwright.watch.progress import render_duration
-from trainwright.watch.report import render_bytes, render_label, render_measure, render_moment, render_number, render_quantity
+from trainwright.watch.report import (
+    render_bytes,
+    render_label,
+    render_measure,
+    render_moment,
+    render_number,
+    render_quantity,
+)
 
 NAVIGATION = (
     ("/runs", "Runs"),
@@ -108,15 +115,19 @@ def render_page(
     """A page of the dashboard."""
     first = request.url.path.split("/")[1]
     key = request.cookies.get(CSRF_COOKIE) or secrets.token_urlsafe(24)
-    text = open_templates().get_template(name).render(
-        **(values or {}),
-        title=title,
-        navigation=NAVIGATION,
-        here=f"/{AREAS.get(first, first)}",
-        can_leave=COOKIE in request.cookies,
-        our_version=__version__,
-        form_key=key,
-        csrf_field=CSRF_FIELD,
+    text = (
+        open_templates()
+        .get_template(name)
+        .render(
+            **(values or {}),
+            title=title,
+            navigation=NAVIGATION,
+            here=f"/{AREAS.get(first, first)}",
+            can_leave=COOKIE in request.cookies,
+            our_version=__version__,
+            form_key=key,
+            csrf_field=CSRF_FIELD,
+        )
     )
     response = HTMLResponse(text, status_code=status, headers=HEADERS)
     if CSRF_COOKIE not in request.cookies:

@@ -220,8 +220,16 @@ def _list_tokens(preview: Preview | None) -> list[dict[str, Any]]:
     if preview is None:
         return []
     encoded = preview.encoded
-    rows = zip(preview.names, encoded.texts, encoded.targets.tolist(), preview.controls, encoded.ids.tolist(), strict=True)
+    rows = zip(
+        preview.names, encoded.texts, encoded.targets.tolist(), preview.controls, encoded.ids.tolist(), strict=True
+    )
     return [
-        {"name": name, "text": name if is_control else text or name, "learnt": bool(target), "control": is_control, "id": one}
+        {
+            "name": name,
+            "text": name if is_control else text or name,
+            "learnt": bool(target),
+            "control": is_control,
+            "id": one,
+        }
         for name, text, target, is_control, one in rows
     ]

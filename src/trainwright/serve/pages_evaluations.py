@@ -149,7 +149,9 @@ def show_evaluation(
         "prompts": prompts,
         "start": start,
         "num_rows": len(rows),
-        "older": URL(f"/evaluations/{record.id}").include_query_params(**query) if len(rows) > start + PAGE_SIZE else None,
+        "older": URL(f"/evaluations/{record.id}").include_query_params(**query)
+        if len(rows) > start + PAGE_SIZE
+        else None,
         "confusion": tabulate_confusion(of_metric),
     }
     return render_page(request, "evaluation.html.j2", values, title=f"{record.evalset}: {values['name']}")
@@ -239,7 +241,11 @@ def _fits(row: ItemScore, status: str, words: str, prompt: str) -> bool:
 
 def tabulate_confusion(rows: Sequence[ItemScore]) -> dict[str, Any] | None:
     """Expected against answered, where both come from a few classes; None where they do not."""
-    pairs = [(row.target, row.answer if row.answer is not None else f"({row.status})") for row in rows if row.target is not None]
+    pairs = [
+        (row.target, row.answer if row.answer is not None else f"({row.status})")
+        for row in rows
+        if row.target is not None
+    ]
     targets = sorted({target for target, _ in pairs})
     answers = sorted({answer for _, answer in pairs})
     if len(targets) < 2 or max(len(targets), len(answers)) > MAX_CLASSES:

@@ -14,7 +14,15 @@ from trainwright.work.standing import describe_job, list_jobs, read_log
 
 PAGE_SIZE = 50
 LOG_BYTES = 64 * 1024
-STATES: tuple[JobState, ...] = ("queued", "running", "completed", "failed", "cancelled", "interrupted", "budget-reached")
+STATES: tuple[JobState, ...] = (
+    "queued",
+    "running",
+    "completed",
+    "failed",
+    "cancelled",
+    "interrupted",
+    "budget-reached",
+)
 
 router = build_router()
 Form = Annotated[dict[str, str], Depends(read_form)]

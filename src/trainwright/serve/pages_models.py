@@ -172,14 +172,18 @@ def _describe_gate(result: GateResult) -> dict[str, Any]:
     gate = result.gate
     compares = gate.kind in ("non_inferior", "superior")
     if compares:
-        margin = None if gate.margin is None or gate.relative else (-gate.margin if gate.kind == "non_inferior" else 0.0)
+        margin = (
+            None if gate.margin is None or gate.relative else (-gate.margin if gate.kind == "non_inferior" else 0.0)
+        )
         drawing = draw_intervals([("difference from the baseline", result.difference)], margin)
     else:
         drawing = draw_intervals([("candidate", result.candidate)], gate.limit)
     wanted = {
         "at_least": f"at least {gate.limit:g}" if gate.limit is not None else "",
         "at_most": f"at most {gate.limit:g}" if gate.limit is not None else "",
-        "non_inferior": f"no worse by {gate.margin:g}{' of it' if gate.relative else ''}" if gate.margin is not None else "",
+        "non_inferior": f"no worse by {gate.margin:g}{' of it' if gate.relative else ''}"
+        if gate.margin is not None
+        else "",
         "superior": "better than the baseline",
     }[gate.kind]
     return {
@@ -188,4 +192,3 @@ def _describe_gate(result: GateResult) -> dict[str, Any]:
         "drawing": drawing,
         "drawn": "the difference, against the margin" if compares else "the candidate, against the limit",
     }
-

@@ -105,12 +105,16 @@ def show_report(workspace: Opened, ref: str) -> Response:
     path = workspace.find_run_folder(find_run(ref, workspace).id).report_path
     if not path.is_file():
         raise UnknownRef(f"Run {ref[:12]} has no report.", why="It is written when the model was validated.")
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-top-navigation-by-user-activation"
-    return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers={**HEADERS, "Content-Security-Policy": policy})
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-top-navigation-by-user-activation"
+    )
+    return Response(
+        path.read_bytes(), media_type="text/html; charset=utf-8", headers={**HEADERS, "Content-Security-Policy": policy}
+    )
 
 
 @router.get("/runs/{ref}/changes")
-async def follow_run(request: Request, workspace: Opened, ref: str) -> Response:
+async def follow_run(workspace: Opened, ref: str) -> Response:
     """Server-sent events: `change` whenever the run said more, `end` when nobody writes it any more."""
     folder = await run_in_threadpool(lambda: workspace.find_run_folder(find_run(ref, workspace).id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -56,7 +56,10 @@ class World:
 
 
 def write_corpus(path: Path, animals: tuple[str, ...]) -> Path:
-    path.write_text("".join(f"The {animals[n % len(animals)]} {ACTS[n % 7]} {n % 9} {THINGS[n % 5]}.\n" for n in range(600)), encoding="utf-8")
+    path.write_text(
+        "".join(f"The {animals[n % len(animals)]} {ACTS[n % 7]} {n % 9} {THINGS[n % 5]}.\n" for n in range(600)),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -79,7 +82,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         )
         evalset = folder / "animals.jsonl"
         items = [
-            {"id": f"{SCRIPT}{n}", "prompt": f"The cat saw {n} ", "expected_answer": "birds", "choices": ["birds", "pigs"]}
+            {
+                "id": f"{SCRIPT}{n}",
+                "prompt": f"The cat saw {n} ",
+                "expected_answer": "birds",
+                "choices": ["birds", "pigs"],
+            }
             for n in range(6)
         ]
         evalset.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")

@@ -27,7 +27,9 @@ def server(world, tmp_path_factory):
     shutil.copytree(world.root, root)
     app = create_app(root, Settings())
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1))
+        running = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         yield root, f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
@@ -81,7 +83,12 @@ def test_a_stream_says_the_same_piece_by_piece(asked):
 
 def test_one_message_of_a_user_is_what_a_model_of_text_goes_on_from(asked):
     text = complete(asked).json()["choices"][0]["text"]
-    body = {"model": "zoo@production", "max_tokens": 12, "temperature": 0, "messages": [{"role": "user", "content": PROMPT}]}
+    body = {
+        "model": "zoo@production",
+        "max_tokens": 12,
+        "temperature": 0,
+        "messages": [{"role": "user", "content": PROMPT}],
+    }
     answer = asked.post("/chat/completions", json=body).json()
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": text}
@@ -177,8 +184,10 @@ def test_a_place_is_free_again_when_a_client_has_gone(asked, monkeypatch):
     monkeypatch.setattr("trainwright.serve.writers.MAX_ANSWERS", 1)
     body = {"model": "zoo@production", "prompt": PROMPT, "max_tokens": 4096, "temperature": 0, "stream": True}
     with asked.stream("POST", "/completions", json=body) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()
+        next(lines)
         assert complete(asked).status_code == 429
+    del lines
     for _ in range(200):
         if complete(asked).status_code == 200:
             break

@@ -104,7 +104,13 @@ def test_pages_have_landmarks_headings_and_named_fields(client, world):
 
 
 def test_what_is_not_there_is_a_page_that_says_so(client):
-    for address in ("/runs/ffffffff", "/traces/ffffffff", "/evaluations/zoo@staging", "/models/nobody", "/lineage?ref=no"):
+    for address in (
+        "/runs/ffffffff",
+        "/traces/ffffffff",
+        "/evaluations/zoo@staging",
+        "/models/nobody",
+        "/lineage?ref=no",
+    ):
         answer = client.get(address)
         assert answer.status_code == 404, address
         assert "What to do" in answer.text, address
