@@ -1,6 +1,6 @@
-"""Write docs/manifest.md, docs/errors.md and docs/commands.md from the code they describe.
+"""Write docs/manifest.md, errors.md, commands.md, rest.md and openapi.json from the code they describe.
 
-    python scripts/write_reference.py          write the three pages
+    python scripts/write_reference.py          write the pages
     python scripts/write_reference.py --check  say which of them are stale; exit 1 if any is
 
 What a key, an error or a command *is* comes from the code alone. What a manifest key *means* is written down here, in
@@ -12,7 +12,9 @@ import importlib
 import inspect
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -372,10 +374,62 @@ def _split_default(param: Any) -> tuple[str, str]:
 
 
 # ── all pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── rest.md, openapi.json ─────────────────────────────────────────────────────────────────────────────────────────────
+@cache
+def build_openapi() -> dict[str, Any]:
+    """What the service says about itself, without its version: that changes with every release."""
+    from trainwright.serve.app import create_app
+    from trainwright.serve.settings import Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Path(folder) / "workspace", Settings(has_worker=False))
+        document: dict[str, Any] = json.loads(json.dumps(app.openapi()))
+        app.state.workspace.close()
+    document["info"].pop("version")
+    return document
+
+
+def render_openapi() -> str:
+    """The whole document: whoever changes an interface sees it change here."""
+    return json.dumps(build_openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def render_rest_page() -> str:
+    """docs/rest.md: every route."""
+    parts = [
+        "# REST",
+        GENERATED,
+        "`trainwright serve` answers these; [openapi.json](openapi.json) has every field, and so has `/openapi.json` of a "
+        'running service. What is refused has one shape, `{"error": {name, message, why, next, exit_code}}`, and the status '
+        "that [errors](errors.md) lists. A list is a page `{items, next}`: `?after=` with `next` gives the one after it. A "
+        "`POST` that is sent again with the same `Idempotency-Key` is answered again, and not done again. See "
+        "[the guide](guide.md#a-service) for tokens and roles.",
+    ]
+    by_tag: dict[str, list[tuple[str, ...]]] = {}
+    for path, methods in build_openapi()["paths"].items():
+        for method, operation in methods.items():
+            by_tag.setdefault(operation.get("tags", ["other"])[0], []).append(_route_row(method, path, operation))
+    for tag, rows in by_tag.items():
+        parts += [f"## {tag.capitalize()}", _render_table(("route", "asked with", "what it does"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _route_row(method: str, path: str, operation: Mapping[str, Any]) -> tuple[str, ...]:
+    asked = [f"`{one['name']}`" for one in operation.get("parameters", ()) if one["in"] == "query"]
+    content = operation.get("requestBody", {}).get("content", {})
+    for body in content.values():
+        reference = body["schema"].get("$ref", "")
+        fields = build_openapi()["components"]["schemas"].get(reference.rpartition("/")[2], {}).get("properties", {})
+        asked.append("body: " + (", ".join(f"`{name}`" for name in fields) or "a JSON object"))
+    return f"`{method.upper()} {path}`", "; ".join(asked), _one_line(operation.get("description", ""))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "manifest.md": render_manifest_page,
     "errors.md": render_errors_page,
     "commands.md": render_commands_page,
+    "rest.md": render_rest_page,
+    "openapi.json": render_openapi,
 }
 
 

@@ -16,6 +16,7 @@ from trainwright.core.hashing import digest_json
 OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
 OPAQUE |= {"figures", "columns", "packages", "precision", "recall"}
 OPAQUE |= {"num_by_slice", "curves", "groups", "verdict", "num_records"}
+OPAQUE |= {"manifest", "overrides", "jobs"}
 OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
 OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
 
@@ -229,6 +230,16 @@ JSON_COMMANDS = {
     "`models list`": ["models", "list"],
     "`models show`": ["models", "show", "manual"],
     "`models card`": ["models", "card", "manual@staging"],
+    "`jobs list`": ["jobs", "list"],
+    "`jobs start`, `jobs stop`, `jobs resume`": ["jobs", "start", "train.steps=6", "--key=documented"],
+    "`jobs show`": [],  # needs a job's id: tests/flow
+    "`jobs logs`": [],
+    "`work`": [],  # would run what is in line
+    "`serve`": [],  # does not end by itself: tests/flow
+    "`access add`": [],  # a name has one token
+    "`access list`": ["access", "list", "--tokens=tokens.yaml"],
+    "`audit verify`": ["audit", "verify"],
+    "`audit list`": [],  # the guide changes nothing through a service
     "`doctor`": ["doctor"],
     "`traces import`": ["traces", "import", "sums.jsonl", "--on-error=skip"],
     "`traces list`, `traces search`": ["traces", "list", "--limit=3"],

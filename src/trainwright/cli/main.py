@@ -44,6 +44,8 @@ VERBS = {
     "jobs": "Put manifests in line, and see how they stand.",
     "work": "Work off the jobs in line.",
     "serve": "Serve this workspace over HTTP.",
+    "access": "Say who may use the service, and as what.",
+    "audit": "Look at what was changed through the service, and check that nobody changed the log.",
     "doctor": "Check whether this machine has what training needs.",
 }
 

@@ -6,7 +6,7 @@
     │   ├── SuiteNotFound, SuiteUnreadable
     │   ├── UnknownRef, AmbiguousRef, NothingToResume, OutputExists
     │   ├── SignerUnknown
-    │   ├── JobEnded, JobNotResumable, IdempotencyMismatch, MalformedRequest
+    │   ├── JobEnded, JobNotResumable, IdempotencyMismatch, RequestUnderWay, MalformedRequest
     │   ├── UnknownRoute, BodyTooLarge, NotAuthenticated, NotPermitted, TooManyRequests
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
@@ -179,6 +179,12 @@ class IdempotencyMismatch(UsageError):
     """An idempotency key was used before, for another request."""
 
     name, http_status = "idempotency-mismatch", 409
+
+
+class RequestUnderWay(UsageError):
+    """The same request, by its idempotency key, came before and is not answered yet."""
+
+    name, http_status = "request-under-way", 409
 
 
 class MalformedRequest(UsageError):

@@ -432,12 +432,8 @@ def export_version(
 
     Raises TraceForgotten, InvalidValue, OutputExists, NotTrainable and TemplateFailed (by id), DiskFull, NotWritable.
     """
-    from trainwright.data.trace_export import iter_chunks, require_format, write_parquet
+    from trainwright.data.trace_export import write_parquet
 
-    require_format(form)
-    require_usable(dataset, workspace)
-    documents = iter_documents(dataset, split, workspace.objects)
-    ids = (one for one in iter_ids(dataset, workspace.objects) if split in (None, one[1]))
     if path is None and form == "parquet":
         raise InvalidValue(
             "Parquet cannot be written to standard output.",
@@ -450,20 +446,17 @@ def export_version(
             why="An export does not replace a file unasked.",
             next_step="Name another file, or add --overwrite.",
         )
-    if form == "trace":
-        chunks = iter_chunks(documents, (), form)
+    if form == "parquet":
+        assert path is not None
+        require_usable(dataset, workspace)
+        write_parquet(path, _iter_placed(dataset, split, workspace))
     else:
-        placed = ((line[:-1], trace_id, name) for line, (trace_id, name) in zip(documents, ids, strict=True))
-        if form == "parquet":
-            assert path is not None
-            write_parquet(path, placed)
-        chunks = iter_chunks((), placed, form) if form != "parquet" else iter(())
-    if path is None:
-        for chunk in chunks:
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-        return {}
-    if form != "parquet":
+        chunks = open_export(dataset, form, workspace, split=split)
+        if path is None:
+            for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+            return {}
         write_chunks(path, chunks)
     wanted = dataset.splits.values() if split is None else [dataset.splits[split]]
     return {
@@ -475,3 +468,26 @@ def export_version(
         "num_bytes": path.stat().st_size,
         "digest": digest_file(path),
     }
+
+
+def open_export(
+    dataset: DatasetVersion, form: str, workspace: Workspace, *, split: str | None = None
+) -> Iterator[bytes]:
+    """The bytes of an export in a form that is text, in pieces.
+
+    Raises TraceForgotten and InvalidValue at once, NotTrainable and TemplateFailed while it is read.
+    """
+    from trainwright.data.trace_export import iter_chunks, require_format
+
+    require_format(form)
+    require_usable(dataset, workspace)
+    if form == "trace":
+        return iter_chunks(iter_documents(dataset, split, workspace.objects), (), form)
+    return iter_chunks((), _iter_placed(dataset, split, workspace), form)
+
+
+def _iter_placed(dataset: DatasetVersion, split: str | None, workspace: Workspace) -> Iterator[tuple[bytes, str, str]]:
+    """(document, the trace's id, its split) in manifest order."""
+    documents = iter_documents(dataset, split, workspace.objects)
+    ids = (one for one in iter_ids(dataset, workspace.objects) if split in (None, one[1]))
+    return ((line[:-1], trace_id, name) for line, (trace_id, name) in zip(documents, ids, strict=True))

@@ -29,6 +29,25 @@ class Screen(Protocol):
         """Say one line that a person should know."""
 
 
+class SilentScreen:
+    """A screen that nobody watches."""
+
+    def start_phase(self, name: str) -> None:
+        """Say nothing."""
+
+    def finish_phase(self, name: str, status: str, elapsed_s: float | None, detail: str = "") -> None:
+        """Say nothing."""
+
+    def show_progress(self, what: str, done: int, total: int | None) -> None:
+        """Say nothing."""
+
+    def catch_up(self, events: Iterable[Event]) -> None:
+        """Take nothing in."""
+
+    def announce(self, text: str) -> None:
+        """Say nothing."""
+
+
 class OpenPhase:
     """A phase while it runs: what it made and how it ended can still be said."""
 

@@ -209,3 +209,26 @@ def measure_traces(store: TraceStore) -> dict[str, Any]:
     for stored in store.iter_all():
         statistics.add(stored.trace)
     return {**statistics.as_document(), "num_forgotten": store.count().num_forgotten}
+
+
+def compare_traces(store: TraceStore, a: str, b: str) -> dict[str, Any]:
+    """Two traces side by side: every part that differs, {key, a, b}. Raises UnknownRef, AmbiguousRef, TraceForgotten."""
+    first, second = show_trace(store, a), show_trace(store, b)
+    left, right = (dict(_iter_leaves(one["trace"])) for one in (first, second))
+    keys = [*left, *(key for key in right if key not in left)]
+    differences = [
+        {"key": key, "a": left.get(key), "b": right.get(key)} for key in keys if left.get(key) != right.get(key)
+    ]
+    return {"a": first["id"], "b": second["id"], "num_equal": len(keys) - len(differences), "differences": differences}
+
+
+def _iter_leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in a document, into its lists too."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _iter_leaves(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _iter_leaves(part, f"{key}.{number}" if key else str(number))
+    else:
+        yield key, value

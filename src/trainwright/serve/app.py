@@ -4,23 +4,45 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from trainwright import __version__
-from trainwright.serve import routes_completions, routes_health, routes_training
-from trainwright.serve.access import Tokens
+from trainwright.serve import (
+    routes_completions,
+    routes_datasets,
+    routes_evaluations,
+    routes_health,
+    routes_lineage,
+    routes_models,
+    routes_runs,
+    routes_traces,
+    routes_training,
+)
 from trainwright.serve.board import Board
+from trainwright.serve.bodies import require_plain_json
 from trainwright.serve.dashboard import PAGES
 from trainwright.serve.failures import RESPONSES, add_error_handlers
 from trainwright.serve.guard import Guard
+from trainwright.serve.idempotency import Idempotency
 from trainwright.serve.readers import Readers
 from trainwright.serve.settings import Settings
+from trainwright.serve.tokens import Tokens
 from trainwright.serve.writers import Writers
-from trainwright.store.audit import AuditLog
+from trainwright.store.audit import AUDIT_FILE, AuditLog
 from trainwright.store.workspace import open_workspace
 
-ROUTERS: tuple[APIRouter, ...] = (routes_health.router, routes_training.router, routes_completions.router, *PAGES)
-AUDIT_FILE = "audit.jsonl"
+ROUTERS: tuple[APIRouter, ...] = (
+    routes_health.router,
+    routes_training.router,
+    routes_runs.router,
+    routes_traces.router,
+    routes_datasets.router,
+    routes_evaluations.router,
+    routes_models.router,
+    routes_lineage.router,
+    routes_completions.router,
+    *PAGES,
+)
 
 
 def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
@@ -42,7 +64,8 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app.state.readers = Readers()
     app.state.writers = Writers(workspace)
     add_error_handlers(app)
+    app.add_middleware(Idempotency, answers=workspace.answers)  # what is added last is met first
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
     for router in ROUTERS:
-        app.include_router(router, responses=RESPONSES)
+        app.include_router(router, responses=RESPONSES, dependencies=[Depends(require_plain_json)])
     return app

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainwright.core.errors import BodyTooLarge, NotPermitted, TooManyRequests, TrainwrightError
-from trainwright.serve.access import Caller, Role, Tokens, identify, require_may
+from trainwright.serve.access import identify, require_may
 from trainwright.serve.failures import RefusedMidway, answer_refusal
 from trainwright.serve.settings import Settings
+from trainwright.serve.tokens import Caller, Role, Tokens
 from trainwright.store.audit import AuditLog
 
 OPEN_PATHS = ("/health", "/ready", "/login", "/static/")

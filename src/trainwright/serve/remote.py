@@ -51,6 +51,8 @@ def _is_within(text: str, folder: Path, workspace: Workspace) -> bool:
         return True  # a name: a record's, a ref's, a template's; whoever looks it up says if there is none
     if _is_ref(text, workspace):
         return True
+    if ".." in Path(text).parts:
+        return False  # after a wild card it could lead anywhere
     # A pattern is followed up to its first wild card: what is matched below a folder lies below it, links aside.
     return (
         (folder / text.split("*", 1)[0].split("?", 1)[0].split("[", 1)[0])

@@ -17,6 +17,7 @@ from trainwright.core.errors import AuditDamaged, translate_write_errors
 from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.store.ledger import read_clock
 
+AUDIT_FILE = "audit.jsonl"
 FIRST = "0" * 64
 _TAIL_BYTES = 1 << 16
 

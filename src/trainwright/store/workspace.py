@@ -38,6 +38,7 @@ from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder, name_run_fold
 from trainwright.store.traces import TraceStore
 
 if TYPE_CHECKING:
+    from trainwright.store.answers import Answers
     from trainwright.store.jobs import JobStore
     from trainwright.store.members import Members
 
@@ -79,6 +80,13 @@ class Workspace:
             return SqlJobs(self.jobs_url)
         return SqlJobs.open_file(self.root / "jobs.sqlite")
 
+    @cached_property
+    def answers(self) -> "Answers":
+        """What the service answered under idempotency keys, beside the jobs. Raises as `jobs`."""
+        from trainwright.store.answers import Answers
+
+        return Answers.open_file(self.root / "jobs.sqlite") if self.jobs_url is None else Answers(self.jobs_url)
+
     @property
     def job_folders(self) -> Path:
         """Where a folder of each job is: its manifest, and what its processes said."""
@@ -106,6 +114,8 @@ class Workspace:
             self.traces.close()
         if "jobs" in self.__dict__:
             self.jobs.close()
+        if "answers" in self.__dict__:
+            self.answers.close()
         if "members" in self.__dict__:
             self.members.close()
 
