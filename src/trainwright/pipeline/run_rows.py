@@ -100,9 +100,7 @@ def _iter_runs(workspace: Workspace, after: str | None) -> Iterator[Run]:
         last = page[-1].record.id
 
 
-def _read_row(
-    run: Run, folder: RunFolder, outcome: Outcome | None, status: Status, workspace: Workspace
-) -> RunRow:
+def _read_row(run: Run, folder: RunFolder, outcome: Outcome | None, status: Status, workspace: Workspace) -> RunRow:
     plan = workspace.ledger.get(run.plan)
     assert isinstance(plan, Plan)
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None

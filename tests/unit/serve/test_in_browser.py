@@ -20,7 +20,9 @@ from trainwright.serve.app import create_app
 from trainwright.serve.settings import Settings
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -207,7 +209,9 @@ def test_the_keyboard_reaches_the_content_and_every_control(open_page, world):
 def test_two_runs_are_chosen_and_compared(open_page):
     page = open_page("/runs")
     for name in ("first", "second"):
-        page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True)).get_by_role("checkbox").check()
+        page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True)).get_by_role(
+            "checkbox"
+        ).check()
     page.get_by_role("button", name="Compare the chosen runs").click()
     page.wait_for_url("**/runs/compare**")
     assert "2 runs side by side" in page.locator("h1").inner_text()
