@@ -93,6 +93,15 @@ def shoot(page, name, *, whole=True):
     page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=whole)
 
 
+def wait_until(page, expression):
+    """Until an expression is true in the page. Playwright's own waiting needs `eval`, which our pages forbid."""
+    for _ in range(LONG_MS // 200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(200)
+    pytest.fail(f"never came true: {expression}")
+
+
 def pages_of(world):
     return {
         "runs": "/runs",
@@ -152,17 +161,17 @@ def test_a_run_is_followed_without_a_reload(open_page, address, tmp_path, world)
             page.wait_for_timeout(300)
             page.reload()
         page.get_by_role("link", name="live", exact=True).click()
-        page.wait_for_function("document.getElementById('live-state').textContent === 'live'")
+        wait_until(page, "document.getElementById('live-state').textContent === 'live'")
         page.evaluate("window.stays = true")
         before = page.locator("#live progress").get_attribute("value")
-        page.wait_for_function(f"document.querySelector('#live progress').value > {before} + 50")
-        page.wait_for_function("document.querySelectorAll('[data-chart=loss] polyline').length === 3")
+        wait_until(page, f"document.querySelector('#live progress').value > {before} + 50")
+        wait_until(page, "document.querySelectorAll('[data-chart=loss] polyline').length === 3")
         assert page.evaluate("window.stays"), "the page was loaded again"
         assert "left at this pace" in page.locator("#live").inner_text()
         shoot(page, "run-live")
         training.send_signal(signal.SIGINT)
         training.wait(timeout=60)
-        page.wait_for_function("document.getElementById('live-state').textContent === 'ended'")
+        wait_until(page, "document.getElementById('live-state').textContent === 'ended'")
     finally:
         training.kill()
         training.wait()
