@@ -27,6 +27,7 @@ test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
 	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider -n 2 --dist loadscope tests
 
 test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people's tools
+	-scripts/install_browser.sh
 	$(BIN)/python -m pytest -q -m "slow or extra" -p no:cacheprovider -n 2 --dist loadscope tests
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, and who may import whom

@@ -1,4 +1,4 @@
-"""Runs as rows of a list: what is known at a glance, read from the end of each stream, so that thousands of runs cost little."""
+"""Runs as rows of a list: what is known at a glance, read from the end of each stream: thousands of runs cost little."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.records import Plan, Report, Run
+from trainwright.core.records import Outcome, Plan, Report, Run
 from trainwright.pipeline.inspect import Status, outcome_of
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder, name_run_folder
 from trainwright.store.workspace import Workspace
@@ -75,13 +75,20 @@ def list_rows(
             continue
         if len(found) == limit and not status:
             return found, found[-1].run.id
-        row = _read_row(run, folder, workspace)
-        if status and row.status != status:
+        outcome = outcome_of(run, workspace)
+        standing = _find_status(outcome, folder)
+        if status and standing != status:
             continue
         if len(found) == limit:
             return found, found[-1].run.id
-        found.append(row)
+        found.append(_read_row(run, folder, outcome, standing, workspace))
     return found, None
+
+
+def _find_status(outcome: Outcome | None, folder: RunFolder) -> Status:
+    if outcome is not None:
+        return outcome.status
+    return "running" if folder.is_locked() else "interrupted"
 
 
 def _iter_runs(workspace: Workspace, after: str | None) -> Iterator[Run]:
@@ -93,17 +100,15 @@ def _iter_runs(workspace: Workspace, after: str | None) -> Iterator[Run]:
         last = page[-1].record.id
 
 
-def _read_row(run: Run, folder: RunFolder, workspace: Workspace) -> RunRow:
+def _read_row(run: Run, folder: RunFolder, outcome: Outcome | None, status: Status, workspace: Workspace) -> RunRow:
     plan = workspace.ledger.get(run.plan)
     assert isinstance(plan, Plan)
-    outcome = outcome_of(run, workspace)
     report = workspace.ledger.get(outcome.report) if outcome is not None and outcome.report else None
     newest = _read_newest(folder.events_path)
     step, validation = newest.get("step", {}), newest.get("validation", {})
     rollback = newest.get("rollback")
     is_undone = rollback is not None and rollback["seq"] > step.get("seq", -1)
     measured = report.metrics["bits_per_byte"].value if isinstance(report, Report) else None
-    status: Status = outcome.status if outcome is not None else "running" if folder.is_locked() else "interrupted"
     return RunRow(
         run=run,
         status=status,

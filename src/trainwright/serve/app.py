@@ -48,6 +48,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes_alerts.router,
     routes_metrics.router,
     routes_completions.router,
+    *PAGES,
 )
 
 
@@ -76,6 +77,4 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     for router in ROUTERS:
         app.include_router(router, responses=RESPONSES, dependencies=[Depends(require_plain_json)])
-    for pages in PAGES:
-        app.include_router(pages)
     return app

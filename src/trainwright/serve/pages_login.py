@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Query, Request, Response
 
 from trainwright.core.errors import NotAuthenticated
-from trainwright.serve.access import COOKIE, Tokens
+from trainwright.serve.access import COOKIE
 from trainwright.serve.pages import build_router, read_form, redirect, render_page
+from trainwright.serve.tokens import Tokens
 
 KEPT_S = 12 * 3600
 

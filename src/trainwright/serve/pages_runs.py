@@ -114,7 +114,7 @@ def show_report(workspace: Opened, ref: str) -> Response:
 
 
 @router.get("/runs/{ref}/changes")
-async def follow_run(request: Request, workspace: Opened, ref: str) -> Response:
+async def follow_run(workspace: Opened, ref: str) -> Response:
     """Server-sent events: `change` whenever the run said more, `end` when nobody writes it any more."""
     folder = await run_in_threadpool(lambda: workspace.find_run_folder(find_run(ref, workspace).id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -22,7 +22,8 @@ class Readers:
         """Everything a run has said by now. Raises EventsDamaged."""
         key = str(folder.path)
         with self._lock:
-            follower, events = self._kept.pop(key, None) or (Follower(folder.events_path), [])
+            known = self._kept.pop(key) if key in self._kept else None
+            follower, events = known or (Follower(folder.events_path), [])
             while True:
                 reading = follower.read_new()
                 if reading.restarted:

@@ -159,9 +159,12 @@ def get_writers(request: Request) -> Writers:
 Open = Annotated[Writers, Depends(get_writers)]
 router = APIRouter(prefix="/v1", tags=["completions"], route_class=OpenAIRoute)
 REFUSALS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The answer; with `stream`, in pieces.", "content": {"text/event-stream": {}}},
     400: {"description": "Something in the request cannot be meant or done; `param` names it."},
     404: {"description": "`model` names nothing that can answer."},
+    409: {"description": "`model` is the beginning of several ids."},
     429: {"description": "Too many answers are being written."},
+    503: {"description": "What the model needs is not installed, or the disk does not give it."},
 }
 
 

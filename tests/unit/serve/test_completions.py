@@ -184,8 +184,10 @@ def test_a_place_is_free_again_when_a_client_has_gone(asked, monkeypatch):
     monkeypatch.setattr("trainwright.serve.writers.MAX_ANSWERS", 1)
     body = {"model": "zoo@production", "prompt": PROMPT, "max_tokens": 4096, "temperature": 0, "stream": True}
     with asked.stream("POST", "/completions", json=body) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()
+        next(lines)
         assert complete(asked).status_code == 429
+    del lines
     for _ in range(200):
         if complete(asked).status_code == 200:
             break

@@ -6,10 +6,11 @@ import shutil
 import pytest
 from fastapi.testclient import TestClient
 
-from trainwright.serve.access import COOKIE, add_token
+from trainwright.serve.access import COOKIE
 from trainwright.serve.app import create_app
 from trainwright.serve.pages import CSRF_FIELD
 from trainwright.serve.settings import Settings
+from trainwright.serve.tokens import add_token
 
 HTML = {"Accept": "text/html"}
 
