@@ -1,11 +1,12 @@
 """Decisions fail closed: whatever is missing, changed, or of another kind keeps the gate shut, and is named."""
 
 import json
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
 
-from trainwright.core.errors import GateRefused, InvalidValue, NotDecided, RefMoved
+from trainwright.core.errors import GateRefused, InvalidValue, NotDecided, RefMoved, ReleaseDamaged, UnknownRef
 from trainwright.core.records import (
     Difference,
     Evaluation,
@@ -22,7 +23,8 @@ from trainwright.evaluate.suites import open_suite
 from trainwright.evaluate.table import count_statuses, parse_table, render_table
 from trainwright.evaluate.table_scorers import parse_table_scorer
 from trainwright.pipeline.decide import decide, require_passed
-from trainwright.pipeline.promote import promote
+from trainwright.pipeline.promote import promote, roll_back
+from trainwright.pipeline.soundness import check_workspace
 from trainwright.release.policy import parse_policy
 
 SETTINGS = EvaluationSettings(by="generation", template="{prompt}")
@@ -451,3 +453,29 @@ def test_an_override_needs_a_reason_and_is_never_a_pass(workspace, make_checkpoi
     ).release
     assert release.decision is None
     assert release.override.why == "it burns"
+
+
+def test_a_rollback_goes_back_and_never_on(workspace, make_checkpoint):
+    """What replaced the current release is promoted again; rolled "back" to, it would pass for a promotion, and pin nothing."""
+    for _ in range(3):
+        checkpoint = make_checkpoint()
+        promote("ours", "staging", workspace, who="someone", why="a try", ref=checkpoint.id, override=True)
+    roll_back("ours", "staging", workspace, who="someone", why="", to=1)
+    with pytest.raises(UnknownRef, match="no way back"):
+        roll_back("ours", "staging", workspace, who="someone", why="", to=2)
+
+
+def test_a_pin_that_was_taken_out_of_the_database_keeps_the_stage_as_it_is(workspace, make_checkpoint, evaluate):
+    """`ledger.jsonl` still has the rollback: nothing moves until the two say the same."""
+    first, second = make_checkpoint(), make_checkpoint()
+    for checkpoint in (first, second):
+        promote("ours", "staging", workspace, who="someone", why="a try", ref=checkpoint.id, override=True)
+    roll_back("ours", "staging", workspace, who="someone", why="it was rude")
+    evaluate(second)
+    ask(workspace, second, policy(LIMIT))
+    with sqlite3.connect(workspace.root / "ledger.sqlite") as database:
+        database.execute("delete from ref_moves where why = 'it was rude'")
+    with pytest.raises(ReleaseDamaged) as caught:
+        promote("ours", "staging", workspace, who="someone", why="", ref=second.id)
+    assert "ours@staging: what the database says of its moves is not what ledger.jsonl says" in caught.value.why
+    assert [finding.name for finding in check_workspace(workspace).findings] == ["ours@staging"]
