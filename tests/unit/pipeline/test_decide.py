@@ -478,4 +478,4 @@ def test_a_pin_that_was_taken_out_of_the_database_keeps_the_stage_as_it_is(works
     with pytest.raises(ReleaseDamaged) as caught:
         promote("ours", "staging", workspace, who="someone", why="", ref=second.id)
     assert "ours@staging: what the database says of its moves is not what ledger.jsonl says" in caught.value.why
-    assert [finding.name for finding in check_workspace(workspace).findings] == ["ours@staging"]
+    assert "ours@staging" in [finding.name for finding in check_workspace(workspace).findings]
