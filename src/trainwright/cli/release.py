@@ -162,9 +162,6 @@ def history(name: Name, stage: StageName, workspace: WorkspacePath = None, as_js
     make_table_console(140).print(table)
 
 
-release_trust.register(app)
-
-
 def _open_keys(folder: Path | None) -> "SigningKeys | None":
     """The keys to sign with, made where there are none; None, said aloud, where what signs is not installed."""
     from trainwright.core.errors import PackageMissing

@@ -779,6 +779,8 @@ class Gate(Frozen):
     `at_least`, `at_most`: the interval of the candidate against `limit`. `non_inferior`, `superior`: the interval of the
     paired difference from the baseline against −`margin`, or 0; `relative`: the margin is a share of the baseline's figure.
     `by` asks for the same in every value of a slice. `cluster` False: items count as independent whatever they share.
+    `max_missing` is the share of items that may be without a value, on either side. `digest` is that of the very suite (or of
+    the items, where no suite asked) that has to have been asked.
     """
 
     kind: GateKind
@@ -790,6 +792,8 @@ class Gate(Frozen):
     min_n: int = 1
     by: str | None = None
     cluster: bool = True
+    max_missing: float = added(0.0)
+    digest: Digest | None = added(None)
 
 
 class Policy(Record):

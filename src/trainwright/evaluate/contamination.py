@@ -36,17 +36,20 @@ class Overlap:
 
 
 def find_overlap(items: Sequence[EvalItem], texts: Iterable[str], canaries: Sequence[str] = ()) -> Overlap:
-    """Look for every item, and every canary string as it is written, in the training text. Each text is read once."""
+    """Look for every item, and every canary string as it is written, in the training text. Each text is read once.
+
+    Items of several evalsets may share an id: each counts by itself.
+    """
     index = _Index()
-    for item in items:
-        index.add(item)
+    for place, item in enumerate(items):
+        index.add(place, item)
     seen: set[str] = set()
     for text in texts:
         index.search(text)
         seen.update(canary for canary in canaries if canary in text)
     return Overlap(
         num_items=len(items),
-        found=tuple(item.id for item in items if item.id in index.found),
+        found=tuple(item.id for place, item in enumerate(items) if place in index.found),
         canaries=tuple(canary for canary in canaries if canary in seen),
     )
 
@@ -58,21 +61,24 @@ def split_words(text: str) -> list[str]:
 
 @dataclass
 class _Index:
-    """Sequences of words by their first MIN_WORDS, so that most places of a text cost one look; and whole short prompts."""
+    """Sequences of words by their first MIN_WORDS, so that most places of a text cost one look; and whole short prompts.
 
-    sequences: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = field(default_factory=dict)
-    short: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
-    found: set[str] = field(default_factory=set)
+    Items go by their number.
+    """
 
-    def add(self, item: EvalItem) -> None:
+    sequences: dict[tuple[str, ...], dict[tuple[str, ...], list[int]]] = field(default_factory=dict)
+    short: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    found: set[int] = field(default_factory=set)
+
+    def add(self, place: int, item: EvalItem) -> None:
         words = split_words(item.prompt)
         if len(words) < MIN_WORDS:
-            self.short.setdefault(tuple(words), []).append(item.id)
+            self.short.setdefault(tuple(words), []).append(place)
             return
         length = min(len(words), NUM_WORDS)
         for start in range(len(words) - length + 1):
             sequence = tuple(words[start : start + length])
-            self.sequences.setdefault(sequence[:MIN_WORDS], {}).setdefault(sequence, []).append(item.id)
+            self.sequences.setdefault(sequence[:MIN_WORDS], {}).setdefault(sequence, []).append(place)
 
     def search(self, text: str) -> None:
         words = split_words(text)

@@ -148,6 +148,18 @@ def measure_parse_rate(metric: str, rows: Rows, alpha: float = ALPHA) -> Estimat
     return estimate_rate(sum(row.status == "scored" for row in said), len(said), alpha)
 
 
+def count_missing(metric: str, rows: Rows) -> tuple[int, int]:
+    """(rows without a value, all rows) of a metric. Raises ValueError for an unknown metric.
+
+    An answer that could not be read has a value where its metric says what it counts as.
+    """
+    needs = list_needs(metric)
+    found = [row for item in group_items(rows, needs).values() for row in item]
+    if needs:
+        return sum(read_value(row) is None for row in found), len(found)
+    return sum(row.status in ("error", "unavailable") for row in found), len(found)
+
+
 def find_objection(metric: str, evaluation: Evaluation, rows: Rows) -> str | None:
     """Why no gate may rest on a metric of this table, whatever its figure; None where one may.
 

@@ -39,6 +39,7 @@ from trainwright.release.verification import (
 )
 from trainwright.store.checkpoints import checkpoint_path, require_intact
 from trainwright.store.ledger import Ledger, read_clock
+from trainwright.store.lineage import Finding, check_lineage
 from trainwright.store.workspace import Workspace
 
 R = TypeVar("R", bound=Record)
@@ -123,7 +124,31 @@ def verify_release(release: Release, workspace: Workspace) -> Verified:
     except UnknownRef as error:
         checks.append(TrustCheck(name="model files", passed=False, why=f"{error.message} {error.why}"))
     checks += check_release(Subject(history, attestation, workspace.objects.get, folder, trusted))
+    checks.append(_check_behind(release, workspace))
     return Verified(release, attestation, tuple(checks))
+
+
+def find_damage(release: Release, workspace: Workspace) -> list[Finding]:
+    """What is missing or changed of all that a release came from and that its decision rests on: every byte is hashed."""
+    sources = [release.checkpoint] + ([release.decision] if release.decision else [])
+    found = {
+        (finding.record_id, finding.name): finding
+        for source in sources
+        for finding in check_lineage(workspace.ledger, workspace.objects, workspace.runs, source)
+        if finding.problem != "forgotten"  # what was forgotten on request is gone rightly, and has a receipt
+    }
+    return list(found.values())
+
+
+def _check_behind(release: Release, workspace: Workspace) -> TrustCheck:
+    """The row for all that is behind a release but the model's files, which have rows of their own."""
+    problems = [
+        f"{one.kind} {one.record_id[:12]}, {one.name}: {one.problem}"
+        for one in find_damage(release, workspace)
+        if one.record_id != release.checkpoint
+    ]
+    why = "; ".join(problems) or "data, run, evaluations and decision are what their records say"
+    return TrustCheck(name="what it came from", passed=not problems, why=why)
 
 
 def find_attestation(release: Release, workspace: Workspace) -> Attestation | None:

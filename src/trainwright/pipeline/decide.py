@@ -6,7 +6,6 @@ makes the gate fail, and the gate says what is missing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 from trainwright.core.errors import (
@@ -22,7 +21,6 @@ from trainwright.core.records import (
     Condition,
     Decision,
     Estimate,
-    Evaluation,
     Gate,
     GateResult,
     ItemScore,
@@ -36,19 +34,19 @@ from trainwright.evaluate.comparison import EDGE
 from trainwright.evaluate.contamination import Overlap, find_overlap
 from trainwright.evaluate.evidence import (
     bounds,
+    count_missing,
     direction,
-    find_objection,
-    list_needs,
     measure,
     measure_difference,
     spread,
 )
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.statistics import count_items_to_settle
-from trainwright.pipeline.evaluate import Evaluated, read_evaluation
+from trainwright.pipeline.evaluate import Evaluated
+from trainwright.pipeline.on_record import OnRecord
 from trainwright.pipeline.training_text import find_training_text
 from trainwright.pipeline.use import find_checkpoint
-from trainwright.release.gates import Evidence, combine, judge_gate, refuse_gate
+from trainwright.release.gates import NOTHING_MISSING, Evidence, Missing, combine, judge_gate, refuse_gate
 from trainwright.release.registry import read_current
 from trainwright.store.ledger import read_clock
 from trainwright.store.workspace import Workspace
@@ -71,14 +69,14 @@ def decide(
             f"The policy {policy.name} is for {policy.stage}, not for {stage}.",
             next_step="Name the policy of that stage with --policy.",
         )
-    candidate = _Side(find_checkpoint(ref, workspace), workspace)
+    candidate = OnRecord(find_checkpoint(ref, workspace), workspace, "the candidate")
     current = read_current(name, policy.stage, workspace.ledger)
     baseline = _find_baseline(policy, current, workspace)
     court = _Court(policy, candidate, baseline, is_first=policy.baseline == "current" and current is None)
     gates = tuple(result for gate in policy.gates for result in court.judge(gate))
     judged = {found.record.id: found.record for found in court.list_judged()}
     verdict = _find_verdict(candidate.checkpoint, workspace)
-    conditions = tuple(_check_conditions(policy, candidate, [*court.items.values()], verdict, workspace))
+    conditions = tuple(_check_conditions(policy, candidate, court.list_items(), verdict, workspace))
     decision = Decision(
         name=name,
         stage=policy.stage,
@@ -119,47 +117,16 @@ def require_passed(decision: Decision) -> None:
     )
 
 
-def _find_baseline(policy: Policy, current: Release | None, workspace: Workspace) -> "_Side | None":
+def _find_baseline(policy: Policy, current: Release | None, workspace: Workspace) -> OnRecord | None:
     if policy.baseline == "none":
         return None
     if policy.baseline != "current":
-        return _Side(find_checkpoint(policy.baseline, workspace), workspace)
+        return OnRecord(find_checkpoint(policy.baseline, workspace), workspace, "the baseline")
     if current is None:
         return None
     record = workspace.ledger.get(current.checkpoint)
     assert isinstance(record, Checkpoint)
-    return _Side(record, workspace)
-
-
-class _Side:
-    """A checkpoint with all that was ever evaluated of it, the oldest first."""
-
-    def __init__(self, checkpoint: Checkpoint, workspace: Workspace) -> None:
-        self.checkpoint = checkpoint
-        self._workspace = workspace
-        self._read: dict[str, Evaluated] = {}  # by id
-
-    @cached_property
-    def evaluations(self) -> list[Evaluation]:
-        ledger = self._workspace.ledger
-        children = (ledger.get(child) for role, child in ledger.children(self.checkpoint.id) if role == "checkpoint")
-        return [record for record in children if isinstance(record, Evaluation)]
-
-    def find_newest(self, gate: Gate) -> Evaluation | None:
-        """The newest evaluation by the gate's suite, of all of its items, that measured what the gate asks for; or None."""
-        needed = set(list_needs(gate.metric))
-        found = [
-            record
-            for record in self.evaluations
-            if record.evalset == gate.suite and record.settings.sample is None and needed <= record.metrics.keys()
-        ]
-        return found[-1] if found else None
-
-    def read(self, record: Evaluation) -> Evaluated:
-        """Its table, items and prompts. Raises ObjectMissing, ObjectDamaged."""
-        if record.id not in self._read:
-            self._read[record.id] = read_evaluation(record, self._workspace)
-        return self._read[record.id]
+    return OnRecord(record, workspace, "the baseline")
 
 
 @dataclass(frozen=True)
@@ -173,10 +140,13 @@ class _Pair:
 class _Court:
     """Brings the figures of each gate together. `is_first`: nothing stands at the stage yet."""
 
-    def __init__(self, policy: Policy, candidate: _Side, baseline: _Side | None, *, is_first: bool) -> None:
+    def __init__(self, policy: Policy, candidate: OnRecord, baseline: OnRecord | None, *, is_first: bool) -> None:
         self._policy, self._candidate, self._baseline, self._is_first = policy, candidate, baseline, is_first
         self._judged: dict[str, Evaluated] = {}
-        self.items: dict[str, EvalItem] = {}
+
+    def list_items(self) -> list[EvalItem]:
+        """Every item that was judged by, once. Two evalsets may call different ones by one id."""
+        return list({item.model_dump_json(): item for found in self._judged.values() for item in found.items}.values())
 
     def list_judged(self) -> list[Evaluated]:
         """The evaluations that were used, candidate's and baseline's."""
@@ -201,8 +171,6 @@ class _Court:
             return refuse_gate(gate, f"no item has the slice {gate.by}", part)
         alpha, compares = 2 * self._policy.alpha, gate.kind in ("non_inferior", "superior")
         candidate = measure(gate.metric, pair.candidate, alpha, cluster=gate.cluster, seed=SEED)
-        if compares and pair.baseline is None and self._is_first:
-            return _judge_first(gate, part, candidate)
         baseline = difference = None
         if compares and pair.baseline is not None:
             baseline = measure(gate.metric, pair.baseline, alpha, cluster=gate.cluster, seed=SEED)
@@ -219,6 +187,11 @@ class _Court:
                 gate.metric, pair.candidate, pair.baseline if compares else None, cluster=gate.cluster, seed=SEED
             ),
             edge=_find_edge(gate.metric, candidate, baseline),
+            is_first=compares and self._is_first,
+            missing=Missing(*count_missing(gate.metric, pair.candidate)),
+            baseline_missing=NOTHING_MISSING
+            if pair.baseline is None
+            else Missing(*count_missing(gate.metric, pair.baseline)),
             identical=pair.baseline is not None and _summarise(pair.candidate) == _summarise(pair.baseline),
         )
         return judge_gate(gate, evidence, lambda spread, distance: self._settle(spread, distance))
@@ -231,11 +204,10 @@ class _Court:
 
         Raises EvaluationError where there is none, or the two cannot be compared.
         """
-        candidate = self._require(self._candidate, gate, "the candidate")
-        self.items |= {item.id: item for item in candidate.items}
+        candidate = self._require(self._candidate, gate)
         if gate.kind not in ("non_inferior", "superior") or self._baseline is None:
             return _Pair(candidate.rows, None)
-        baseline = self._require(self._baseline, gate, "the baseline")
+        baseline = self._require(self._baseline, gate)
         require_same_items(*(_describe_items(one) for one in (baseline, candidate)))
         require_same_prompts(*(_describe_prompts(one) for one in (baseline, candidate)))
         require_same_metrics(baseline.record, candidate.record)
@@ -243,44 +215,28 @@ class _Court:
             raise EvaluationError("The two were asked in other ways.", why="Their decoding settings are not equal.")
         return _Pair(candidate.rows, baseline.rows)
 
-    def _require(self, side: _Side, gate: Gate, who: str) -> Evaluated:
-        found = side.find_newest(gate)
-        if found is None:
-            known = any(record.evalset == gate.suite for record in side.evaluations)
-            what = f"its evaluations by {gate.suite} are samples, or have no {gate.metric}"
-            raise EvaluationError(
-                f"{who}: {what if known else f'it was not evaluated by {gate.suite}'}:",
-                why=f"trainwright evaluate {side.checkpoint.id[:12]} --suite {gate.suite}",
-            )
-        evaluated = side.read(found)
-        objection = find_objection(gate.metric, found, evaluated.rows)
-        if objection:
-            raise EvaluationError(f"{who}: {objection}")
-        self._judged[found.id] = evaluated
+    def _require(self, side: OnRecord, gate: Gate) -> Evaluated:
+        evaluated = side.require(gate)
+        self._judged[evaluated.record.id] = evaluated
         return evaluated
 
 
-def _judge_first(gate: Gate, part: str, candidate: Estimate) -> GateResult:
-    """Where nothing stands at the stage yet, nothing can be worse than it; but neither can anything be better."""
-    if gate.kind == "superior":
-        return refuse_gate(gate, "nothing stands there yet to be better than: name a baseline in the policy", part)
-    result = refuse_gate(gate, "nothing stands there yet that it could be worse than", part)
-    return result.model_copy(update={"outcome": "pass", "candidate": candidate})
-
-
 def _divide(gate: Gate, tables: _Pair) -> Iterator[tuple[str, _Pair]]:
+    """The tables by the values of the slice that the gate asks for; items without one are a part of their own."""
     if gate.by is None:
         yield "", tables
         return
-    values = sorted({row.slices[gate.by] for row in tables.candidate if gate.by in row.slices})
+    found = {row.slices.get(gate.by) for rows in (tables.candidate, tables.baseline or ()) for row in rows}
+    values = sorted(value for value in found if value is not None)
     if not values:
         yield "", _Pair([], None)
-    for value in values:
+        return
+    for value in [*values, *([None] if None in found else [])]:
         candidate, baseline = (
             None if rows is None else [row for row in rows if row.slices.get(str(gate.by)) == value]
             for rows in (tables.candidate, tables.baseline)
         )
-        yield f"{gate.by}={value}", _Pair(candidate or [], baseline)
+        yield f"{gate.by}={value}" if value is not None else f"no {gate.by}", _Pair(candidate or [], baseline)
 
 
 def _find_edge(metric: str, candidate: Estimate, baseline: Estimate | None) -> Literal["floor", "ceiling"] | None:
@@ -306,7 +262,7 @@ def _describe_prompts(found: Evaluated) -> dict[str, str]:
 
 # ── conditions ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _check_conditions(
-    policy: Policy, candidate: _Side, items: list[EvalItem], verdict: Verdict | None, workspace: Workspace
+    policy: Policy, candidate: OnRecord, items: list[EvalItem], verdict: Verdict | None, workspace: Workspace
 ) -> Iterator[Condition]:
     if policy.max_overlap is not None or policy.canaries:
         yield _check_contamination(policy, candidate.checkpoint, items, workspace)
@@ -342,11 +298,26 @@ def _describe_overlap(overlap: Overlap, policy: Policy) -> str:
 
 
 def _find_verdict(checkpoint: Checkpoint, workspace: Workspace) -> Verdict | None:
-    """The newest verdict about the candidate's run."""
+    """The newest verdict about the candidate's run; one that it differs stands until that step came out the same."""
     ledger = workspace.ledger
     children = [ledger.get(child) for role, child in ledger.children(checkpoint.run) if role == "run"]
-    verdicts = [record for record in children if isinstance(record, Verdict)]
-    return max(verdicts, key=lambda verdict: verdict.at, default=None)
+    verdicts = sorted((record for record in children if isinstance(record, Verdict)), key=lambda verdict: verdict.at)
+    standing = [
+        verdict
+        for number, verdict in enumerate(verdicts)
+        if verdict.status == "differs" and not any(_clears(later, verdict) for later in verdicts[number + 1 :])
+    ]
+    found = standing or verdicts
+    return found[-1] if found else None
+
+
+def _clears(later: Verdict, verdict: Verdict) -> bool:
+    """Whether a later verdict computed again, and found right, what an earlier one says is different."""
+    if later.status != "verified":
+        return False
+    if verdict.difference is None:
+        return later.share >= 1
+    return any(interval.first_step < verdict.difference.step <= interval.last_step for interval in later.intervals)
 
 
 def _check_verdict(verdict: Verdict | None, checkpoint: Checkpoint) -> Condition:

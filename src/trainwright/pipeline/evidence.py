@@ -83,6 +83,7 @@ CHECKPOINT = "checkpoint"
 HISTORY_FILE = "ref-history.json"
 README_FILE = "README.html"
 CARD_FILE = "model-card"
+PAGES_WHY = f"{README_FILE} and {CARD_FILE} are not signed: for people to read, and the records are what counts"
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ def verify_evidence(path: Path, trusted: Collection[str] | None) -> VerifiedEvid
     Raises EvidenceUnreadable where it is none, PackageMissing.
     """
     with open_evidence(path) as folder:
-        sums, intact = check_sums(folder)
+        sums, intact = check_sums(folder, path)
         index = _read_index(folder, set(intact.values()))
         ledger, problems = _read_records(folder, intact)
         try:
@@ -324,7 +325,7 @@ def verify_evidence(path: Path, trusted: Collection[str] | None) -> VerifiedEvid
                 next_step="Ask for the evidence again, from whoever wrote it.",
             ) from error
         reader = _Reader(intact)
-        checks = [*sums, *problems, _check_ancestors(release, ledger)]
+        checks = [*sums, *problems, _check_ancestors(release, ledger), *_check_beside(release, ledger)]
         decision = _read_decision(release, ledger)
         checks.append(check_decision(release, decision))
         checks += _check_evaluations(ledger, reader, index["missing"])
@@ -337,6 +338,7 @@ def verify_evidence(path: Path, trusted: Collection[str] | None) -> VerifiedEvid
             subject = Subject(history, attestation, reader.read, weights, trusted)
             checks += [*check_release(subject), *_check_byproducts(subject, reader, folder)]
         checks.append(TrustCheck(name="ref history", passed=None, why="it is not signed; it says what the ledger said"))
+        checks.append(TrustCheck(name="pages", passed=None, why=PAGES_WHY))
     return VerifiedEvidence(release, attestation, tuple(checks))
 
 
@@ -401,6 +403,16 @@ def _check_ancestors(release: Release, ledger: MemoryLedger) -> TrustCheck:
     absent = [record_id[:12] for record_id in named if record_id not in here]
     why = f"not here: {', '.join(absent)}" if absent else f"all {len(named)} records that it came from are here"
     return TrustCheck(name="lineage", passed=not absent, why=why)
+
+
+def _check_beside(release: Release, ledger: MemoryLedger) -> Iterator[TrustCheck]:
+    """A row for the records that the release did not come from: nothing that is signed names them."""
+    signed = {release.id, *list_ancestors(release.id, ledger)}
+    beside = [ledger.get(each) for each in ledger.ids() if each not in signed]
+    named = ", ".join(f"{record.kind} {record.id[:12]}" for record in beside if not isinstance(record, Attestation))
+    if named:
+        why = f"not signed, and others may have been left out: {named}"
+        yield TrustCheck(name="records beside it", passed=None, why=why)
 
 
 def _read_decision(release: Release, ledger: MemoryLedger) -> Decision | None:

@@ -16,8 +16,9 @@ from trainwright.core.errors import (
     StageSkipped,
     UnknownRef,
 )
-from trainwright.core.records import Checkpoint, Decision, Override, Policy, Release, Stage
-from trainwright.pipeline.attest import attest
+from trainwright.core.records import STAGES, Checkpoint, Decision, Override, Policy, Release, Stage
+from trainwright.pipeline.attest import attest, find_damage
+from trainwright.pipeline.soundness import check_moves
 from trainwright.pipeline.use import find_checkpoint
 from trainwright.release.registry import (
     Revision,
@@ -29,7 +30,6 @@ from trainwright.release.registry import (
 )
 from trainwright.release.signing import SigningKeys
 from trainwright.store.ledger import RefMove
-from trainwright.store.lineage import check_lineage
 from trainwright.store.workspace import Workspace
 
 NUM_NAMED = 5
@@ -108,17 +108,18 @@ def roll_back(name: str, stage: Stage, workspace: Workspace, *, who: str, why: s
 
 
 def require_intact(release: Release, workspace: Workspace) -> None:
-    """Read and hash everything behind a release. Raises ReleaseDamaged, naming what is missing or changed."""
-    sources = [release.checkpoint] + ([release.decision] if release.decision else [])
+    """Read and hash everything behind a release, and compare the moves of its stages with the ledger's file.
+
+    What is pinned, and what stood at staging, is known from these alone. Raises ReleaseDamaged, naming what is wrong.
+    """
     findings = [
-        finding
-        for source in sources
-        for finding in check_lineage(workspace.ledger, workspace.objects, workspace.runs, source)
-        if finding.problem != "forgotten"  # what was forgotten on request is gone rightly, and has a receipt
+        *find_damage(release, workspace),
+        *(finding for stage in STAGES for finding in check_moves(workspace, name_ref(release.name, stage))),
     ]
     if findings:
         listed = "; ".join(
-            f"{one.kind} {one.record_id[:12]}, {one.name}: {one.problem}" for one in findings[:NUM_NAMED]
+            f"{one.kind} {one.record_id[:12]}, {one.name}: {one.problem}" if one.record_id else f"{one.name}: {one.why}"
+            for one in findings[:NUM_NAMED]
         )
         raise ReleaseDamaged(
             f"{release.name}@{release.stage}: {len(findings)} things behind it are not what its records say.",
@@ -221,6 +222,12 @@ def _find_target(revisions: list[Revision], current: Release, to: int | None) ->
             f"{name_ref(current.name, current.stage)} cannot go back to revision {to}.",
             why="It stands there now." if found else f"There are revisions 1 to {len(revisions)}.",
             next_step=f"trainwright release history {current.name} {current.stage}",
+        )
+    if found[0].previous == current.id:  # moved to, it would count as a promotion, and what it took away not be pinned
+        raise UnknownRef(
+            f"Going from the current release to revision {to} is no way back.",
+            why="It was promoted to replace what stands there now.",
+            next_step=f"Promote it: trainwright release promote {current.name} {current.stage} {found[0].checkpoint[:12]}",
         )
     return found[0]
 

@@ -1,7 +1,7 @@
 """Whether everything in a workspace is what it was: objects, records, run folders and checkpoints, all of them hashed."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from trainwright.core.errors import (
 )
 from trainwright.core.records import Checkpoint, Outcome, Record, Release, Report, Run
 from trainwright.store.checkpoints import list_checkpoints, list_held, locate_checkpoint, require_intact
+from trainwright.store.ledger import RefMove
 from trainwright.store.ledger_file import Damage, LedgerFile
 from trainwright.store.lineage import Finding, iter_objects
 from trainwright.store.run_folder import RunFolder, name_run_folder
@@ -44,7 +45,7 @@ def check_workspace(workspace: Workspace) -> Checked:
 
     A checkpoint that retention deleted is not missing; one that a report, an outcome, a release or a ref names is.
     """
-    findings = list(_check_lines(workspace))
+    findings = [*_check_lines(workspace), *check_moves(workspace)]
     records = dict(_iter_records(workspace, findings))
     digests = list(workspace.objects.iterate())
     findings += _check_objects(workspace, records, digests)
@@ -55,6 +56,34 @@ def check_workspace(workspace: Workspace) -> Checked:
         num_checkpoints += len(list_checkpoints(folder.checkpoints_path))
     findings += _check_checkpoints(workspace, records, folders)
     return Checked(len(records), len(digests), num_checkpoints, len(folders), tuple(findings))
+
+
+def check_moves(workspace: Workspace, name: str | None = None) -> list[Finding]:
+    """Whether every ref (or the one of that name) was moved as `ledger.jsonl` says, of which the database is the index."""
+    if not _compare_moves(workspace, name):
+        return []
+    with LedgerFile(workspace.root / "ledger.jsonl").held():  # a move that was just being written is none that is lost
+        return _compare_moves(workspace, name)
+
+
+def _compare_moves(workspace: Workspace, name: str | None) -> list[Finding]:
+    file, ledger = LedgerFile(workspace.root / "ledger.jsonl"), workspace.ledger
+    if not file.exists():
+        return []
+    filed: dict[str, list[RefMove]] = {ref.name: [] for ref in ledger.refs()}
+    for line in file.iter_lines():
+        if isinstance(line, RefMove):
+            filed.setdefault(line.name, []).append(replace(line, seq=0))
+    why = "what the database says of its moves is not what ledger.jsonl says: trainwright store reindex"
+    return [
+        Finding("", "ref", ref, "damaged", why)
+        for ref, moves in sorted(filed.items())
+        if name in (None, ref)
+        and (
+            [replace(move, seq=0) for move in ledger.ref_history(ref)] != moves
+            or ledger.read_ref(ref) != (moves[-1].to_id if moves else None)
+        )
+    ]
 
 
 def require_all_sound(checked: Checked) -> None:

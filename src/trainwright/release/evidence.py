@@ -18,6 +18,8 @@ from trainwright.release.verification import TrustCheck
 SUMS_FILE = "SHA256SUMS"
 INDEX_FILE = "evidence.json"
 FORMAT = 1
+MAX_EXPANSION = 200
+"""How many times the size of a zip file its content may have; tables of scores, compressed, come to some twenty."""
 _CHUNK_BYTES = 1 << 20
 _FIRST_MOMENT = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a zip file can hold: files in it have no time of their own."""
@@ -79,6 +81,7 @@ def open_evidence(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as place:
         try:
             with zipfile.ZipFile(path) as archive:
+                _require_moderate(archive, path)
                 for name in archive.namelist():
                     _require_inside(name, path)
                     archive.extract(name, place)
@@ -89,12 +92,12 @@ def open_evidence(path: Path) -> Iterator[Path]:
         yield _require_complete(Path(place), path)
 
 
-def check_sums(folder: Path) -> tuple[list[TrustCheck], dict[str, Path]]:
+def check_sums(folder: Path, where: Path) -> tuple[list[TrustCheck], dict[str, Path]]:
     """Rows for what is not as listed (one row for all that is), and {digest: file} of what is.
 
-    Every file is hashed before anything is parsed. Raises EvidenceUnreadable where the list itself is none.
+    Every file is hashed before anything is parsed. Raises EvidenceUnreadable where the list itself is none, naming `where`.
     """
-    listed = _parse_sums(folder / SUMS_FILE, folder)
+    listed = _parse_sums(folder / SUMS_FILE, where)
     present = _list_files(folder) - {SUMS_FILE}
     problems = dict.fromkeys(listed.keys() - present, "it is missing")
     problems |= dict.fromkeys(present - listed.keys(), "it is not listed")
@@ -109,13 +112,13 @@ def check_sums(folder: Path) -> tuple[list[TrustCheck], dict[str, Path]]:
     return [whole, *rows], intact
 
 
-def _parse_sums(path: Path, folder: Path) -> dict[str, str]:
+def _parse_sums(path: Path, where: Path) -> dict[str, str]:
     listed = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         digest, separator, name = line.partition("  ")
         if not separator or len(digest) != 64 or not name:
-            raise _unreadable(folder, f"Line {number} of {SUMS_FILE} is no digest and name.")
-        _require_inside(name, folder)
+            raise _unreadable(where, f"Line {number} of {SUMS_FILE} is no digest and name.")
+        _require_inside(name, where)
         listed[name] = digest
     return listed
 
@@ -130,6 +133,13 @@ def _digest(path: Path) -> str:
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_moderate(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raises EvidenceUnreadable where a small file would become a very large folder."""
+    num_packed, num_bytes = path.stat().st_size, sum(entry.file_size for entry in archive.infolist())
+    if num_bytes > MAX_EXPANSION * num_packed:
+        raise _unreadable(path, f"Its {num_packed:,} bytes would become {num_bytes:,}: no evidence packs so well.")
 
 
 def _require_inside(name: str, where: Path) -> None:

@@ -4,16 +4,27 @@ A gate looks at the end of an interval, never at a figure alone. Its bounds are 
 probability alpha (the interval given has to be the two-sided one of 1 − 2·alpha). What lies wholly on the right side of the
 limit passes, wholly on the wrong side fails, and across it is inconclusive, with the number of items that would settle it.
 
-Whatever is missing fails: a gate opens only on evidence. Nothing here knows what a metric is; the pipeline brings figures.
+Whatever is missing fails: a gate opens only on evidence. Items without a value are not passed over: what could not be
+answered, read or scored is seldom the easiest. Nothing here knows what a metric is; the pipeline brings figures.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from trainwright.core.records import Condition, Estimate, Gate, GateOutcome, GateResult
 
 Better = Literal["higher", "lower", "zero"]
+
+
+class Missing(NamedTuple):
+    """How many rows of a metric are without a value (`num`), of how many (`out_of`)."""
+
+    num: int
+    out_of: int
+
+
+NOTHING_MISSING = Missing(0, 0)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,8 @@ class Evidence:
 
     `difference` is candidate − baseline, paired. `spread` is the standard deviation per item of what the gate decides on.
     `edge`: both lie at the least or the most that the metric can be. `identical`: both gave the same, item by item.
+    `is_first`: nothing stands at the stage yet that could be compared with. `missing` and `baseline_missing` count the rows
+    without a value.
     """
 
     candidate: Estimate
@@ -32,6 +45,9 @@ class Evidence:
     spread: float | None = None
     edge: Literal["floor", "ceiling"] | None = None
     identical: bool = False
+    is_first: bool = False
+    missing: Missing = NOTHING_MISSING
+    baseline_missing: Missing = NOTHING_MISSING
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,10 @@ def _decide(gate: Gate, evidence: Evidence) -> _Decided:
         return _Decided("fail", f"{gate.metric} is undefined: {evidence.candidate.why_not}")
     if evidence.candidate.n < gate.min_n:
         return _Decided("fail", f"{evidence.candidate.n} items are fewer than the {gate.min_n} that are asked for")
+    for who, (num, out_of) in (("", evidence.missing), (" of the baseline", evidence.baseline_missing)):
+        if num > gate.max_missing * out_of:
+            share = f"{gate.max_missing:.0%} may" if gate.max_missing else "none may"
+            return _Decided("fail", f"{num} of {out_of} items{who} have no value for {gate.metric}; {share}")
     if gate.kind in ("at_least", "at_most"):
         return _decide_limit(gate, evidence)
     return _decide_difference(gate, evidence)
@@ -128,6 +148,8 @@ def _describe(low: float, high: float, limit: float, outcome: GateOutcome, right
 
 # ── against a baseline ────────────────────────────────────────────────────────────────────────────────────────────────
 def _decide_difference(gate: Gate, evidence: Evidence) -> _Decided:
+    if evidence.is_first:
+        return _decide_first(gate)
     difference, baseline = evidence.difference, evidence.baseline
     if difference is None or baseline is None:
         return _Decided("fail", "there is nothing to compare with")
@@ -154,3 +176,10 @@ def _decide_difference(gate: Gate, evidence: Evidence) -> _Decided:
     outcome = "pass" if low > -margin else "fail" if high <= -margin else "inconclusive"
     why = f"the gain lies between {low:.4g} and {high:.4g}; a loss of {margin:.4g} is put up with"
     return _Decided(outcome, why, abs(gain + margin) if outcome == "inconclusive" else None)
+
+
+def _decide_first(gate: Gate) -> _Decided:
+    """Where nothing stands at the stage yet, nothing can be worse than it; but neither can anything be better."""
+    if gate.kind == "superior":
+        return _Decided("fail", "nothing stands there yet to be better than: name a baseline in the policy")
+    return _Decided("pass", "nothing stands there yet that it could be worse than")

@@ -108,6 +108,8 @@ def _require_meaning(policy: Policy, where: str) -> None:
             raise _invalid(where, f"{place}.margin", "it is not negative")
         if gate.relative and gate.margin is None:
             raise _invalid(where, f"{place}.relative", "only a margin can be a share of the baseline's figure")
+        if not 0 <= gate.max_missing < 1:
+            raise _invalid(where, f"{place}.max_missing", "it is a share, from 0 to less than 1")
         if gate.min_n < 1:
             raise _invalid(where, f"{place}.min_n", "it is at least 1")
         if gate.kind in ("non_inferior", "superior") and policy.baseline == "none":

@@ -228,3 +228,11 @@ def test_attestation_is_followed_by_the_lineage_check(signed):
     flip(released.object_path(attestation.envelope))
     (finding,) = check_lineage(workspace.ledger, workspace.objects, workspace.runs, attestation.id)
     assert (finding.name, finding.problem) == ("envelope", "damaged")
+
+
+def test_what_the_decision_rests_on_is_looked_at_too(signed):
+    released, _ = signed
+    released.object_path(released.evaluation.table).unlink()
+    (failed,) = [one for one in verify_release(released.release, released.workspace).checks if one.passed is False]
+    assert failed.name == "what it came from"
+    assert f"evaluation {released.evaluation.id[:12]}" in failed.why

@@ -101,7 +101,15 @@ def test_what_cannot_be_had_is_named(signed, tmp_path):
 def test_evidence_alone_is_enough(evidence, keys):
     found = outcomes(evidence, {keys.public.id})
     assert {name for name, passed in found.items() if passed is None} == {
-        *("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json", "ref history"),
+        *(
+            "model.safetensors",
+            "optimizer.safetensors",
+            "state.json",
+            "manifest.json",
+            "ref history",
+            "pages",
+            "records beside it",
+        ),
     }
     assert False not in found.values()
 
@@ -249,6 +257,28 @@ def test_zip_that_reaches_outside_itself_is_refused(tmp_path):
         verify_evidence(tmp_path / "evidence.zip", None)
     assert "outside itself" in raised.value.why
     assert not (tmp_path.parent / "outside.txt").exists()
+
+
+def test_zip_that_would_become_very_large_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "evidence.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", b"\0" * (8 << 20))
+    with pytest.raises(EvidenceUnreadable) as caught:
+        verify_evidence(tmp_path / "evidence.zip", None)
+    assert "would become 8,388,608" in caught.value.why
+
+
+def test_a_broken_list_in_a_zip_names_the_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "evidence.zip", "w") as archive:
+        archive.writestr("SHA256SUMS", "nothing\n")
+        archive.writestr("evidence.json", "{}")
+    with pytest.raises(EvidenceUnreadable, match=r"evidence\.zip"):
+        verify_evidence(tmp_path / "evidence.zip", None)
+
+
+def test_what_no_signature_holds_is_said_to_be_unchecked(evidence):
+    checks = {check.name: check for check in verify_evidence(evidence, None).checks}
+    assert [checks[name].passed for name in ("records beside it", "ref history", "pages")] == [None, None, None]
+    assert "report " in checks["records beside it"].why
 
 
 def test_list_that_reaches_outside_is_refused(evidence):
