@@ -226,3 +226,48 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(workspace: P
 
         kind = {"content-type": "application/json"}
         refuse(client.post("/api/traces", content=chunks(), headers=kind), 413, "body-too-large")
+
+
+# ── every route, asked for nonsense ───────────────────────────────────────────────────────────────────────────────────
+NONSENSE = ("x", "%00", "%2e%2e", "a" * 300, "%F0%9F%8C%8A", "%ff", "@", "sentences@", "a@1", "abcd@99999999999999999999", "-1", "'\"")
+BODIES = (
+    {},
+    {"manifest": {"train": {"steps": "many"}}},
+    {"manifest": {"name": "../x"}},
+    {"manifest": []},
+    {"plan": "\0"},
+    {"key": "a@b", "filters": ["x"]},
+    {"key": "a@latest"},
+    {"key": "a@b", "by": "\0", "select": "top"},
+    {"stage": "staging", "ref": "\0", "why": "\0"},
+    {"stage": "none", "ref": "x"},
+    {"stage": "production", "to": 5},
+    {"traces": [{}]},
+    {"messages": [{"role": "user", "content": "\0"}], "meta": {"deep": [[[[{}]]]]}},
+    [],
+    "text",
+    None,
+)
+
+
+def test_no_route_breaks_whatever_it_is_asked_and_each_status_is_documented(client: TestClient) -> None:
+    documented = client.get("/openapi.json").json()["paths"]
+    asked = 0
+    for path, methods in documented.items():
+        for method, operation in methods.items():
+            statuses = {int(status) for status in operation["responses"]}
+            queries = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+            for number, word in enumerate(NONSENSE):
+                filled = path
+                for one in operation.get("parameters", ()):
+                    filled = filled.replace(f"{{{one['name']}}}", word) if one["in"] == "path" else filled
+                query = "&".join(f"{name}={word}" for name in queries[number % 2 :])
+                bodies = BODIES if method == "post" and word == "x" else (BODIES[number],)
+                for body in bodies:
+                    answer = client.request(method, f"{filled}?{query}", json=body if method == "post" else None)
+                    asked += 1
+                    assert answer.status_code in statuses, (method, filled, query, body, answer.status_code, answer.text)
+                    assert answer.status_code != 500, (method, filled, query, body, answer.text)
+                    if answer.status_code >= 400:
+                        assert set(answer.json()) == {"error"}
+    assert asked > 400
