@@ -31,10 +31,16 @@ PLAIN = ("reference", "torch")
 Q0 = "model.layers.0.self_attn.q_proj.weight"
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=() if name in PLAIN else pytest.mark.extra) for name in sorted(CATALOGUE)],
-)
+COMPILING = ("tinygrad",)
+"""What compiles for a minute before the first step, and for several where the machine has much else to do."""
+
+
+def marks_of(name):
+    marks = [] if name in PLAIN else [pytest.mark.extra]
+    return [*marks, pytest.mark.timeout(1800)] if name in COMPILING else marks
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks_of(name)) for name in sorted(CATALOGUE)])
 def backend(request):
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")

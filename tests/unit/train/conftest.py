@@ -268,9 +268,16 @@ def assert_same_state(state, other):
             np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=() if name in PLAIN else pytest.mark.extra) for name in sorted(CATALOGUE)]
-)
+COMPILING = ("tinygrad",)
+"""What compiles for a minute before the first step, and for several where the machine has much else to do."""
+
+
+def marks_of(name):
+    marks = [] if name in PLAIN else [pytest.mark.extra]
+    return [*marks, pytest.mark.timeout(1800)] if name in COMPILING else marks
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks_of(name)) for name in sorted(CATALOGUE)])
 def framework(request):
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")
