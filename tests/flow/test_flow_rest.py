@@ -229,7 +229,20 @@ def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(workspace: P
 
 
 # ── every route, asked for nonsense ───────────────────────────────────────────────────────────────────────────────────
-NONSENSE = ("x", "%00", "%2e%2e", "a" * 300, "%F0%9F%8C%8A", "%ff", "@", "sentences@", "a@1", "abcd@99999999999999999999", "-1", "'\"")
+NONSENSE = (
+    "x",
+    "%00",
+    "%2e%2e",
+    "a" * 300,
+    "%F0%9F%8C%8A",
+    "%ff",
+    "@",
+    "sentences@",
+    "a@1",
+    "abcd@99999999999999999999",
+    "-1",
+    "'\"",
+)
 BODIES = (
     {},
     {"manifest": {"train": {"steps": "many"}}},
@@ -266,7 +279,14 @@ def test_no_route_breaks_whatever_it_is_asked_and_each_status_is_documented(clie
                 for body in bodies:
                     answer = client.request(method, f"{filled}?{query}", json=body if method == "post" else None)
                     asked += 1
-                    assert answer.status_code in statuses, (method, filled, query, body, answer.status_code, answer.text)
+                    assert answer.status_code in statuses, (
+                        method,
+                        filled,
+                        query,
+                        body,
+                        answer.status_code,
+                        answer.text,
+                    )
                     assert answer.status_code != 500, (method, filled, query, body, answer.text)
                     if answer.status_code >= 400:
                         assert set(answer.json()) == {"error"}
