@@ -33,7 +33,7 @@ def test_generated_pages_are_not_stale(reference):
 def test_stale_and_missing_pages_are_found(reference, tmp_path):
     (tmp_path / "errors.md").write_text(reference.render_errors_page() + "more\n", encoding="utf-8")
     (tmp_path / "manifest.md").write_text(reference.render_manifest_page(), encoding="utf-8")
-    assert reference.find_stale_pages(tmp_path) == ["errors.md", "commands.md"]
+    assert reference.find_stale_pages(tmp_path) == ["errors.md", "commands.md", "rest.md", "openapi.json"]
 
 
 def test_check_writes_nothing_and_fails_where_a_page_is_stale(reference, tmp_path, monkeypatch, capsys):

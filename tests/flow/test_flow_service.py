@@ -101,8 +101,7 @@ def service(command: Any) -> Iterator[Service]:
     opened.close()
 
 
-@pytest.fixture
-def manifest(corpus: Path) -> dict[str, Any]:
+def build_manifest(corpus: Path) -> dict[str, Any]:
     """A run of many small steps, so that there is time to do something to it."""
     return {
         "name": "small",
@@ -123,10 +122,15 @@ def manifest(corpus: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def expected_digest(corpus: Path, manifest: dict[str, Any], open_command: Any, tmp_path_factory: Any) -> str:
+def manifest(corpus: Path) -> dict[str, Any]:
+    return build_manifest(corpus)
+
+
+@pytest.fixture(scope="module")
+def expected_digest(corpus: Path, open_command: Any, tmp_path_factory: Any) -> str:
     """The weights of the same manifest run by the command, undisturbed."""
     command = open_command(tmp_path_factory.mktemp("undisturbed"))
-    (command.folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (command.folder / "manifest.json").write_text(json.dumps(build_manifest(corpus)), encoding="utf-8")
     return str(command("run", "manifest.json", "--json").document["weights_digest"])
 
 
@@ -215,6 +219,7 @@ def test_a_worker_that_is_killed_is_noticed_and_its_job_goes_on_to_the_same_weig
     assert service.end() == 0
 
 
+@pytest.mark.slow
 def test_a_job_whose_process_is_killed_goes_on_from_its_checkpoint(
     service: Service, manifest: dict[str, Any], expected_digest: str
 ) -> None:
@@ -229,6 +234,7 @@ def test_a_job_whose_process_is_killed_goes_on_from_its_checkpoint(
     assert service.end() == 0
 
 
+@pytest.mark.slow
 def test_a_service_that_is_killed_and_started_again_does_not_touch_a_running_job(
     service: Service, manifest: dict[str, Any]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -27,6 +28,7 @@ __all__ = [
 COOKIE = "trainwright_token"
 
 
+@cache
 def find_local_caller() -> Caller:
     """Who asks where no tokens are: whoever is at this machine."""
     try:
