@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from trainwright.pipeline.models import show_model
+from trainwright.serve.dashboard import PAGES
 from trainwright.serve.pages import CSRF_FIELD
 
 AREAS = ("/runs", "/data", "/traces", "/evaluations", "/models", "/lineage", "/jobs")
@@ -245,3 +246,59 @@ def test_gates_are_asked_from_the_page_and_their_decision_is_shown(client, world
     page = client.get(answer.headers["location"])
     assert "choice correct at least 0.99" in page.text
     assert '<line class="limit"' in page.text
+
+
+# ── whatever is asked ─────────────────────────────────────────────────────────────────────────────────────────────────
+NONSENSE = (
+    "x",
+    "%00",
+    "%2e%2e",
+    "a" * 300,
+    "%F0%9F%8C%8A",
+    "%ff",
+    "@",
+    "zoo@",
+    "a@1",
+    "abcd@99999999999999999999",
+    "-1",
+)
+QUERIES = (
+    "ref",
+    "words",
+    "after",
+    "start",
+    "run",
+    "a",
+    "b",
+    "meta",
+    "suite",
+    "metric",
+    "tokenizer",
+    "template",
+    "split",
+)
+
+
+def test_no_page_breaks_whatever_it_is_asked(client, world):
+    paths = {(method, route.path) for router in PAGES for route in router.routes for method in route.methods}
+    key = re.search(rf'name="{CSRF_FIELD}" value="([^"]+)"', client.get("/models/zoo").text)[1]
+    asked = 0
+    for method, path in sorted(paths):
+        if path.endswith("/changes"):
+            continue
+        names = re.findall(r"\{(\w+)\}", path)
+        for number, word in enumerate(NONSENSE):
+            filled = path
+            for name in names:
+                filled = filled.replace(f"{{{name}}}", word)
+            query = "&".join(f"{name}={word}" for name in QUERIES[number % 2 :: 2])
+            data = {CSRF_FIELD: key, "ref": word, "reason": word, "to": word, "policy": word, "override": "yes"}
+            answer = client.request(method, f"{filled}?{query}", data=data if method == "POST" else None)
+            asked += 1
+            assert answer.status_code in (200, 400, 401, 404, 405, 409, 422), (
+                method,
+                filled,
+                query,
+                answer.text[-900:],
+            )
+    assert asked > 150
