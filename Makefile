@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-tinygrad lint bench clean
 
 $(VENV)/.installed: pyproject.toml src/trainwright/__init__.py
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
 test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people's tools
 	-scripts/install_browser.sh
 	$(BIN)/python -m pytest -q -m "slow or extra" -p no:cacheprovider -n 2 --dist loadscope tests
+
+test-tinygrad: $(VENV)/.installed-dev  ## the tests of the tinygrad backend, which compiles for minutes
+	$(BIN)/pip install -q -e '.[torch,dev,tinygrad]'
+	$(BIN)/python -m pytest -q -k tinygrad -p no:cacheprovider -n 2 --dist loadscope tests
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, and who may import whom
 	$(BIN)/ruff check .
