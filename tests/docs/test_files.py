@@ -199,7 +199,7 @@ JSON_COMMANDS = {
     "`scorers calibrate`": [],  # needs a judge: tests/unit/pipeline/test_judging.py
     "`harness run`": [],  # needs lm-eval: tests/interop
     "`compare`": ["compare", "before.json", "after.json"],
-    "`release gate`, `release show`": [
+    "`release gate`": [
         "release",
         "gate",
         "manual",
@@ -208,6 +208,7 @@ JSON_COMMANDS = {
         "--policy=first.yaml",
         "--dry-run",
     ],
+    "`release show`": ["release", "show", "manual@staging"],
     "`release promote`, `release rollback`": [
         "release",
         "promote",

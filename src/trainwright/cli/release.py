@@ -84,6 +84,10 @@ def promote(
         str | None,
         typer.Option("--override", help="Promote without a passing decision, for this reason.", metavar="REASON"),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", help="Take only a decision by this policy, as it is now.", metavar="FILE"),
+    ] = None,
     why: Why = "",
     keys: KeysFolder = None,
     no_sign: Annotated[bool, typer.Option("--no-sign", help="Leave the release unsigned, and visibly so.")] = False,
@@ -92,6 +96,7 @@ def promote(
 ) -> None:
     """Let a checkpoint that passed its gates stand at a stage, after everything behind it was hashed again."""
     from trainwright.pipeline.promote import promote as promote_model
+    from trainwright.release.policy import open_policy
     from trainwright.release.registry import parse_stage
     from trainwright.store.workspace import open_workspace
 
@@ -104,6 +109,7 @@ def promote(
         why=why if override is None else override,
         ref=ref,
         override=override is not None,
+        policy=None if policy is None else open_policy(policy),
         keys=None if no_sign else _open_keys(keys),
     )
     _report_move(moved, "promoted" if override is None else "promoted by an override", as_json=as_json)
@@ -143,7 +149,7 @@ def history(name: Name, stage: StageName, workspace: WorkspacePath = None, as_js
     opened = open_workspace(workspace_root(workspace))
     revisions = [_describe_revision(one) for one in list_revisions(name, parse_stage(stage), opened.ledger)]
     if as_json:
-        print_json({"items": revisions})
+        print_json({"items": revisions, "next": None})
         return
     table = Table(title=escape(f"{name}@{stage}"), title_justify="left", expand=False)
     for heading in ("revision", "", "checkpoint", "decision", "from", "when", "who", "why"):

@@ -52,9 +52,12 @@ def promote(
     why: str,
     ref: str | None = None,
     override: bool = False,
+    policy: Policy | None = None,
     keys: SigningKeys | None = None,
 ) -> Moved:
     """Let the checkpoint that was decided on (or that `ref` names) stand at a stage, signed by `keys` before it does.
+
+    With a `policy`, only a decision by exactly that one will do.
 
     `override` lets it stand there without a passing decision, or although it is pinned or was not at the stage before; `why`
     is then the reason, which may not be empty. Raises NotDecided, RefMoved, ReleasePinned, StageSkipped, ReleaseDamaged,
@@ -69,6 +72,7 @@ def promote(
         checkpoint = _read_candidate(decision, name, stage, workspace)
     if not override:
         decision = _require_decided(decision, current, name, stage)
+        _require_policy(decision, policy, name, stage)
         _require_not_pinned(checkpoint.weights, name, stage, workspace)
         _require_in_order(checkpoint, name, stage, workspace)
         if keys is None:
@@ -160,6 +164,13 @@ def _require_decided(decision: Decision | None, current: Release | None, name: s
             next_step=f"Ask the gates again: trainwright release gate {name} {stage} {decision.checkpoint[:12]}",
         )
     return decision
+
+
+def _require_policy(decision: Decision, policy: Policy | None, name: str, stage: Stage) -> None:
+    if policy is not None and decision.policy != policy.id:
+        raise _not_decided(
+            name, stage, f"Decision {decision.id[:12]} was made by another policy, or by this one before it was edited."
+        )
 
 
 def _require_not_pinned(weights: str, name: str, stage: Stage, workspace: Workspace) -> None:

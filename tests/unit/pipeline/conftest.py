@@ -155,9 +155,11 @@ def put_history(workspace: Workspace) -> tuple[Plan, Tokenizer, TokenSet]:
     return plan, tokenizer, token_set
 
 
-def put_run(workspace: Workspace, plan: Plan, tokenizer: Tokenizer) -> tuple[Run, Checkpoint]:
+def put_run(
+    workspace: Workspace, plan: Plan, tokenizer: Tokenizer, nonce: str = "1", weight: float = 1.0
+) -> tuple[Run, Checkpoint]:
     environment = workspace.objects.put(canonical_json(ENVIRONMENT))
-    run = Run(plan=plan.id, name="ours", started_at="2025-01-01T00:00:00+00:00", nonce="1", environment=environment)
+    run = Run(plan=plan.id, name="ours", started_at="2025-01-01T00:00:00+00:00", nonce=nonce, environment=environment)
     folder = create_run_folder(workspace.runs, run, plan, ENVIRONMENT)
     metrics = {"end_timestamp": "2025-01-01T01:00:00+00:00", "final_metrics": {"total_training_time_s": 3600.0}}
     folder.metrics_path.write_text(json.dumps(metrics), encoding="utf-8")
@@ -167,7 +169,9 @@ def put_run(workspace: Workspace, plan: Plan, tokenizer: Tokenizer) -> tuple[Run
         folder.checkpoints_path,
         run_id=run.id,
         fingerprint=tokenizer.fingerprint,
-        state=TrainingState({"model.norm.weight": np.ones(16, np.float32)}, {"count": np.zeros(1)}, num_updates=10),
+        state=TrainingState(
+            {"model.norm.weight": np.full(16, weight, np.float32)}, {"count": np.zeros(1)}, num_updates=10
+        ),
         position=Position(step=10, num_tokens=320, num_events=1),
     )
     for record in (run, checkpoint):
@@ -303,3 +307,22 @@ def signed(signed_folder, tmp_path):
     with open_workspace(tmp_path / "workspace") as workspace:
         found = open_released(workspace)
         yield found, find_attestation(found.release, workspace)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    with open_workspace(tmp_path / "workspace") as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_checkpoint(workspace):
+    """Make the last checkpoint of another run, with weights of its own."""
+    plan, tokenizer, _ = put_history(workspace)
+    made = []
+
+    def make():
+        made.append(put_run(workspace, plan, tokenizer, nonce=str(len(made)), weight=float(len(made)))[1])
+        return made[-1]
+
+    return make
