@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainwright.core.records import Gate, ItemScore
-from trainwright.evaluate.evidence import measure, measure_difference
+from trainwright.evaluate.figures import measure, measure_difference
 from trainwright.evaluate.statistics import count_items_to_settle, estimate_rate
 from trainwright.release.gates import Evidence, judge_gate
 

@@ -261,7 +261,7 @@ def _show_progress(done: int, total: int) -> None:
 
 def _describe(record: "Evaluation", rows: "list[ItemScore]", files: dict[str, str]) -> dict[str, Any]:
     """What `evaluate --json` prints: the record with its id, and each metric with its interval."""
-    from trainwright.evaluate.evidence import list_notes, measure_all
+    from trainwright.evaluate.figures import list_notes, measure_all
 
     return {
         "evaluation_id": record.id,
@@ -276,7 +276,7 @@ def _render(record: "Evaluation", rows: "list[ItemScore]") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from trainwright.evaluate.evidence import list_notes, measure_all
+    from trainwright.evaluate.figures import list_notes, measure_all
     from trainwright.evaluate.metrics import METRICS
 
     console = make_table_console(110)

@@ -28,7 +28,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one task by the harness's own code, and keep its samples as an evaluation."""
-    from trainwright.evaluate.evidence import measure_all
+    from trainwright.evaluate.figures import measure_all
     from trainwright.pipeline.harness import run_harness
     from trainwright.store.workspace import open_workspace
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from trainwright.cli.options import Json, WorkspacePath, make_table_console, pri
 if TYPE_CHECKING:
     from trainwright.core.records import Decision, GateResult
     from trainwright.pipeline.promote import Moved
-    from trainwright.release.registry import Revision
     from trainwright.release.signing import SigningKeys
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -147,7 +146,7 @@ def history(name: Name, stage: StageName, workspace: WorkspacePath = None, as_js
     from trainwright.store.workspace import open_workspace
 
     opened = open_workspace(workspace_root(workspace))
-    revisions = [_describe_revision(one) for one in list_revisions(name, parse_stage(stage), opened.ledger)]
+    revisions = [one.as_document() for one in list_revisions(name, parse_stage(stage), opened.ledger)]
     if as_json:
         print_json({"items": revisions, "next": None})
         return
@@ -178,40 +177,14 @@ def _open_keys(folder: Path | None) -> "SigningKeys | None":
 
 
 def _report_move(moved: "Moved", how: str, *, as_json: bool) -> None:
-    release, move = moved.release, moved.move
     if as_json:
-        document = release.model_dump(mode="json")
-        print_json(
-            {
-                "release_id": release.id,
-                "from": move.from_id,
-                "at": move.at,
-                "who": move.who,
-                "why": move.why,
-                **document,
-            }
-        )
+        print_json(moved.as_document())
         return
+    release = moved.release
     make_table_console(100).print(
         f"{how}: checkpoint {release.checkpoint[:12]} stands at {release.name}@{release.stage} (release {release.id[:12]})",
         soft_wrap=True,
     )
-
-
-def _describe_revision(revision: "Revision") -> dict[str, Any]:
-    move, release = revision.move, revision.release
-    return {
-        "revision": revision.number,
-        "action": revision.action,
-        "release": release.id,
-        "checkpoint": release.checkpoint,
-        "decision": release.decision,
-        "from": move.from_id,
-        "to": move.to_id,
-        "at": move.at,
-        "who": move.who,
-        "why": move.why,
-    }
 
 
 # ── a decision as a table ─────────────────────────────────────────────────────────────────────────────────────────────

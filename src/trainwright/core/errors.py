@@ -772,6 +772,21 @@ def translate_write_errors(target: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def translate_read_errors(source: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to read `source` into `SourceNotFound` and `SourceUnreadable`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceNotFound(f"There is no file {source}.", next_step="Check the path.") from None
+    except OSError as error:
+        raise SourceUnreadable(
+            f"{source} cannot be read.",
+            why=f"The operating system said: {error.strerror}.",
+            next_step="Check the path.",
+        ) from error
+
+
 def iter_error_classes() -> Iterator[type[TrainwrightError]]:
     """Every class of the tree, parents before children (for the generated error page and its test)."""
     pending: list[type[TrainwrightError]] = [TrainwrightError]

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import InvalidEncoding, InvalidValue, SourceNotFound, SourceUnreadable
+from trainwright.core.errors import (
+    InvalidEncoding,
+    InvalidValue,
+    translate_read_errors,
+)
 from trainwright.core.hashing import digest_bytes
 from trainwright.evaluate.rows import invalid_row
 
@@ -43,14 +47,8 @@ def read_labelled_rows(path: Path, columns: Sequence[str]) -> tuple[str, list[tu
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
+    with translate_read_errors(path):
         return path.read_bytes()
-    except FileNotFoundError:
-        raise SourceNotFound(f"There is no file {path}.", next_step="Check the path.") from None
-    except OSError as error:
-        raise SourceUnreadable(
-            f"{path} cannot be read.", why=f"The operating system said: {error.strerror}.", next_step="Check the path."
-        ) from error
 
 
 def _require_filled(row: dict[str, Any], columns: Sequence[str], path: Path, number: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import InvalidEncoding, InvalidRow, SourceNotFound, SourceUnreadable
+from trainwright.core.errors import InvalidEncoding, InvalidRow, translate_read_errors
 from trainwright.core.hashing import canonical_json
 from trainwright.core.records import Frozen
 
@@ -46,15 +46,9 @@ def render_rows(rows: Iterable[Frozen | dict[str, Any]]) -> bytes:
 
 def _iter_lines(path: Path) -> Iterator[str]:
     try:
-        with path.open("rb") as file:
+        with translate_read_errors(path), path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except FileNotFoundError:
-        raise SourceNotFound(f"There is no file {path}.", next_step="Check the path.") from None
-    except OSError as error:
-        raise SourceUnreadable(
-            f"{path} cannot be read.", why=f"The operating system said: {error.strerror}.", next_step="Check the path."
-        ) from error
     except UnicodeDecodeError as error:
         raise InvalidEncoding(
             f"{path.name} is not UTF-8.",

@@ -30,7 +30,7 @@ from trainwright.core.errors import (
 )
 from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.records import Estimate, Frozen, ItemScore, TrainedScorer
-from trainwright.evaluate.evidence import measure
+from trainwright.evaluate.figures import measure
 from trainwright.evaluate.labelled_files import read_labelled_rows
 from trainwright.evaluate.matchers import render_share
 

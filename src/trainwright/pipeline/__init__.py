@@ -16,17 +16,23 @@
     harness.py    Checkpoint, a task of lm-evaluation-harness → Evaluation
     seed_spread.py  runs of one plan with other seeds
     compare.py    two Evaluations → the delta report
-    decide.py     Checkpoint, Policy, Evaluations ─gates→ Decision (training_text.py: what the candidate was trained on)
+    evaluations.py  evaluations that are already there; scoring.py: the scorers of a question, opened before it is asked
+    decide.py     Checkpoint, Policy, Evaluations ─gates→ Decision
+                  (on_record.py: what a gate may rest on; training_text.py: what the candidate was trained on)
     promote.py    Decision → Release, ref `name@stage`; and back
     attest.py     Release → Attestation, and whether it still holds (keys.py: who signs, and who is believed)
     evidence.py   Release → one folder or zip file that proves it alone; models.py: models by name, and their cards
-    inspect.py    what is already there: runs and their records
+    inspect.py    what is already there: runs and their records; run_rows.py: thousands of them as a list
+    verify.py     a run computed again (recompute.py: in a process of its own); soundness.py: everything hashed again
+    traces.py, datasets.py, forget.py   traces, their versions, and what becomes of both when one has to go
+    imported.py   a model made elsewhere, as a start; origin.py: what has to stay as it is there
+    recall.py     what an earlier command made from the same inputs; journal.py: the phases of one command
     lineage.py    where anything came from and what came of it: records, traces; checked, drawn
     compare_runs.py  what is already there: several runs side by side
     track.py      runs in other people's dashboards
     accounts.py, spending.py, costs.py  what runs use and cost; what they may spend, and the guard that stops them there
     alerts.py     what is watched for, raised and delivered
-    use.py        what a trained model is for: generate, export
+    use.py        what a trained model is for: generate, export; writing.py: a model that stays open to be asked
     rendering.py  traces to samples, through a chat template
     preview.py    one sample as its tokens, and which of them are to be learnt
 

@@ -21,7 +21,7 @@ from trainwright.core.records import (
     Report,
     Run,
 )
-from trainwright.evaluate.evidence import measure_all
+from trainwright.evaluate.figures import measure_all
 from trainwright.evaluate.table import parse_table
 from trainwright.pipeline.keys import list_trusted, trust
 from trainwright.pipeline.recall import typed

@@ -32,7 +32,7 @@ from trainwright.core.records import (
 from trainwright.evaluate.comparability import require_same_items, require_same_metrics, require_same_prompts
 from trainwright.evaluate.comparison import EDGE
 from trainwright.evaluate.contamination import Overlap, find_overlap
-from trainwright.evaluate.evidence import (
+from trainwright.evaluate.figures import (
     bounds,
     count_missing,
     direction,
@@ -194,7 +194,7 @@ class _Court:
             else Missing(*count_missing(gate.metric, pair.baseline)),
             identical=pair.baseline is not None and _summarise(pair.candidate) == _summarise(pair.baseline),
         )
-        return judge_gate(gate, evidence, lambda spread, distance: self._settle(spread, distance))
+        return judge_gate(gate, evidence, self._settle)
 
     def _settle(self, spread: float, distance: float) -> int | None:
         return count_items_to_settle(spread, distance, self._policy.alpha)

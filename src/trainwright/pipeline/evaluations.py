@@ -5,7 +5,7 @@ from typing import Any
 
 from trainwright.core.errors import InvalidValue, UnknownRef
 from trainwright.core.records import Evaluation
-from trainwright.evaluate.evidence import list_notes, measure, measure_all
+from trainwright.evaluate.figures import list_notes, measure, measure_all
 from trainwright.evaluate.metrics import METRICS
 from trainwright.evaluate.table import parse_table
 from trainwright.evaluate.table_metrics import TABLE_METRICS

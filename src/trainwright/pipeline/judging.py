@@ -8,7 +8,7 @@ from pathlib import Path
 from trainwright.core.errors import InvalidValue, JudgeSilent, SourceNotFound
 from trainwright.core.hashing import canonical_json, digest_json
 from trainwright.core.records import ItemScore, JudgeCalibration
-from trainwright.evaluate.evidence import measure, measure_parse_rate
+from trainwright.evaluate.figures import measure, measure_parse_rate
 from trainwright.evaluate.generation import Decoding
 from trainwright.evaluate.judge import (
     Ask,

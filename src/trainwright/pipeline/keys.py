@@ -15,6 +15,7 @@ from trainwright.core.durable import write_chunks, write_folder
 from trainwright.core.errors import (
     InvalidValue,
     OutputExists,
+    PackageMissing,
     SignerUnknown,
     SigningKeyExposed,
     SigningKeyMissing,
@@ -85,6 +86,14 @@ def open_or_make_keys(folder: Path) -> tuple[SigningKeys, bool]:
         with suppress(OutputExists):  # another process was first: those are the keys
             return make_keys(folder), True
     return open_keys(folder), False
+
+
+def find_keys() -> SigningKeys | None:
+    """The keys of whoever runs this process, made where there are none; None where what signs is not installed."""
+    try:
+        return open_or_make_keys(locate_keys(None))[0]
+    except PackageMissing:
+        return None
 
 
 def read_public_keys(path: Path) -> PublicKeys:

@@ -22,6 +22,7 @@ from trainwright.pipeline.recall import typed
 from trainwright.pipeline.use import find_model
 from trainwright.release.document import Document, render_html, render_markdown
 from trainwright.release.model_card import CardFacts, build_card
+from trainwright.release.registry import describe_move
 from trainwright.store.checkpoints import read_record
 from trainwright.store.ledger import RefMove
 from trainwright.store.workspace import Workspace
@@ -50,7 +51,7 @@ def show_model(name: str, workspace: Workspace) -> dict[str, Any]:
             next_step="`trainwright models list` shows what there is.",
         )
     moves = [
-        {"ref": f"{bare}@{row['stage']}", "number": number, **_describe_move(move)}
+        {"ref": f"{bare}@{row['stage']}", "number": number, **describe_move(move)}
         for row in places
         for number, move in enumerate(workspace.ledger.ref_history(f"{bare}@{row['stage']}"), start=1)
     ]
@@ -181,7 +182,3 @@ def _add_gates(row: dict[str, Any], workspace: Workspace) -> dict[str, Any]:
         if attestation is None
         else {"attestation_id": attestation.id, **attestation.model_dump(mode="json", exclude={"kind"})},
     }
-
-
-def _describe_move(move: RefMove) -> dict[str, Any]:
-    return {"from": move.from_id, "to": move.to_id, "at": move.at, "who": move.who, "why": move.why}

@@ -7,7 +7,7 @@ from trainwright.core.errors import EvaluationError
 from trainwright.core.records import Checkpoint, Evaluation, Gate, Plan, Run
 from trainwright.evaluate.answer_likelihood import is_sentence_pair
 from trainwright.evaluate.as_asked import find_deviation, find_stranger
-from trainwright.evaluate.evidence import find_objection, list_needs
+from trainwright.evaluate.figures import find_objection, list_needs
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.metrics import METRICS
 from trainwright.evaluate.suites import PLACE

@@ -5,6 +5,7 @@ that the decision was made against, so that of many promotions that race, one wi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from trainwright.core.errors import (
     GateRefused,
@@ -22,6 +23,7 @@ from trainwright.pipeline.soundness import check_moves
 from trainwright.pipeline.use import find_checkpoint
 from trainwright.release.registry import (
     Revision,
+    describe_move,
     find_pinned,
     list_revisions,
     name_ref,
@@ -41,6 +43,11 @@ class Moved:
 
     release: Release
     move: RefMove
+
+    def as_document(self) -> dict[str, Any]:
+        """What `release promote --json` and the service say of it: the move, and the release's fields."""
+        named = {key: value for key, value in describe_move(self.move).items() if key != "to"}
+        return {"release_id": self.release.id, **named, **self.release.model_dump(mode="json")}
 
 
 def promote(

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainwright.core.errors import InvalidValue
 from trainwright.core.records import Checkpoint, Evaluation, Outcome, Plan, Report, Run
-from trainwright.evaluate.evidence import measure_all
+from trainwright.evaluate.figures import measure_all
 from trainwright.evaluate.statistics import SeedSpread, summarise_seeds
 from trainwright.evaluate.table import parse_table
 from trainwright.pipeline.inspect import find_runs, outcome_of

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from trainwright.core.durable import write_chunks, write_folder
-from trainwright.core.errors import EvidenceUnreadable
+from trainwright.core.errors import EvidenceUnreadable, translate_write_errors
 from trainwright.release.verification import TrustCheck
 
 SUMS_FILE = "SHA256SUMS"
@@ -84,7 +84,8 @@ def open_evidence(path: Path) -> Iterator[Path]:
                 _require_moderate(archive, path)
                 for name in archive.namelist():
                     _require_inside(name, path)
-                    archive.extract(name, place)
+                    with translate_write_errors(Path(place)):
+                        archive.extract(name, place)
         except FileNotFoundError:
             raise _unreadable(path, "It is not there.") from None
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:

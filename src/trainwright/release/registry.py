@@ -6,7 +6,7 @@ come after the one before it is a rollback, and what it moved away from is pinne
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from trainwright.core.errors import InvalidValue, UnknownRef
 from trainwright.core.records import STAGES, Release, Stage
@@ -23,6 +23,22 @@ class Revision:
     action: Action
     release: Release
     move: RefMove
+
+    def as_document(self) -> dict[str, Any]:
+        """What `release history --json` and the service say of it."""
+        return {
+            "revision": self.number,
+            "action": self.action,
+            "release": self.release.id,
+            "checkpoint": self.release.checkpoint,
+            "decision": self.release.decision,
+            **describe_move(self.move),
+        }
+
+
+def describe_move(move: RefMove) -> dict[str, Any]:
+    """Who moved a ref, when, why, from where to where."""
+    return {"from": move.from_id, "to": move.to_id, "at": move.at, "who": move.who, "why": move.why}
 
 
 def name_ref(name: str, stage: Stage) -> str:

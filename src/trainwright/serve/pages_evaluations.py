@@ -18,7 +18,7 @@ from trainwright.evaluate.delta_report import (
     name_metric,
     name_verdict,
 )
-from trainwright.evaluate.evidence import direction, list_notes, measure, measure_all
+from trainwright.evaluate.figures import direction, list_notes, measure, measure_all
 from trainwright.evaluate.metrics import METRICS
 from trainwright.pipeline.compare import compare
 from trainwright.pipeline.evaluate import Evaluated, read_evaluation

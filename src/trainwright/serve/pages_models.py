@@ -4,15 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 
-from trainwright.core.errors import InvalidValue, PackageMissing
+from trainwright.core.errors import InvalidValue
 from trainwright.core.records import STAGES, Decision, Evaluation, GateResult, Policy, Stage
 from trainwright.pipeline.decide import decide
-from trainwright.pipeline.keys import locate_keys, open_or_make_keys
+from trainwright.pipeline.keys import find_keys
 from trainwright.pipeline.models import list_models, show_model
 from trainwright.pipeline.promote import find_decision, promote, roll_back
 from trainwright.release.policy import SHIPPED, open_policy
 from trainwright.release.registry import list_revisions, name_ref, parse_stage, read_current
-from trainwright.release.signing import SigningKeys
 from trainwright.serve.access import Approver, Operator, get_caller
 from trainwright.serve.context import Opened
 from trainwright.serve.drawing import draw_intervals
@@ -93,7 +92,7 @@ def promote_model(workspace: Opened, caller: Approver, form: Form, name: str, st
         why=reason,
         ref=form.get("ref", "").strip() or None,
         override=form.get("override") == "yes",
-        keys=_open_signer(),
+        keys=find_keys(),
     )
     return redirect(f"/models/{name}")
 
@@ -131,14 +130,6 @@ def _find_policy(form: dict[str, str], stage: Stage, workspace: Workspace) -> Po
     if not isinstance(record, Policy):
         raise InvalidValue(f"{chosen[:40]!r} is no policy.", why=f"It names a {record.kind}.")
     return record
-
-
-def _open_signer() -> SigningKeys | None:
-    """The keys of whoever runs the service, made where there are none; None where what signs is not installed."""
-    try:
-        return open_or_make_keys(locate_keys(None))[0]
-    except PackageMissing:
-        return None
 
 
 # ── what a page says ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,16 +6,15 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 from pydantic import Field
 
-from trainwright.core.errors import NotPermitted, PackageMissing
+from trainwright.core.errors import NotPermitted
 from trainwright.core.records import Frozen, Stage
 from trainwright.pipeline.decide import decide
-from trainwright.pipeline.keys import locate_keys, open_or_make_keys
+from trainwright.pipeline.keys import find_keys
 from trainwright.pipeline.models import list_models, show_model
-from trainwright.pipeline.promote import Moved, promote, roll_back
+from trainwright.pipeline.promote import promote, roll_back
 from trainwright.pipeline.use import find_model
 from trainwright.release.policy import SHIPPED, open_policy
-from trainwright.release.registry import Revision, list_revisions
-from trainwright.release.signing import SigningKeys
+from trainwright.release.registry import list_revisions
 from trainwright.serve.access import Approver, Operator
 from trainwright.serve.context import Opened
 from trainwright.store.checkpoints import MODEL_FILE
@@ -74,7 +73,7 @@ def read_versions(name: str, workspace: Opened) -> dict[str, Any]:
 @router.get("/{name}/history")
 def read_history(name: str, stage: Stage, workspace: Opened) -> dict[str, Any]:
     """Every move of a stage, numbered."""
-    return {"items": [_describe_revision(one) for one in list_revisions(name, stage, workspace.ledger)], "next": None}
+    return {"items": [one.as_document() for one in list_revisions(name, stage, workspace.ledger)], "next": None}
 
 
 @router.get("/{name}/download", response_class=FileResponse)
@@ -111,42 +110,12 @@ def promote_model(name: str, body: PromoteRequest, caller: Approver, workspace: 
         why=body.why,
         ref=body.ref,
         override=body.override,
-        keys=_open_keys() if body.sign else None,
+        keys=find_keys() if body.sign else None,
     )
-    return _describe_moved(moved)
+    return moved.as_document()
 
 
 @router.post("/{name}/rollback")
 def roll_back_model(name: str, body: RollbackRequest, caller: Approver, workspace: Opened) -> dict[str, Any]:
     """Let what stood there before stand there again."""
-    return _describe_moved(roll_back(name, body.stage, workspace, who=caller.name, why=body.why, to=body.to))
-
-
-def _open_keys() -> SigningKeys | None:
-    """The keys of whoever runs the service; None where what signs is not installed (the release is visibly unsigned)."""
-    try:
-        return open_or_make_keys(locate_keys(None))[0]
-    except PackageMissing:
-        return None
-
-
-def _describe_moved(moved: Moved) -> dict[str, Any]:
-    release, move = moved.release, moved.move
-    names = {"from": move.from_id, "at": move.at, "who": move.who, "why": move.why}
-    return {"release_id": release.id, **names, **release.model_dump(mode="json")}
-
-
-def _describe_revision(revision: Revision) -> dict[str, Any]:
-    move, release = revision.move, revision.release
-    return {
-        "revision": revision.number,
-        "action": revision.action,
-        "release": release.id,
-        "checkpoint": release.checkpoint,
-        "decision": release.decision,
-        "from": move.from_id,
-        "to": move.to_id,
-        "at": move.at,
-        "who": move.who,
-        "why": move.why,
-    }
+    return roll_back(name, body.stage, workspace, who=caller.name, why=body.why, to=body.to).as_document()

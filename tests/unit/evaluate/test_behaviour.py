@@ -3,7 +3,7 @@
 import pytest
 
 from trainwright.evaluate.behaviour import score_counterfactuals, score_crisis, score_refusals
-from trainwright.evaluate.evidence import list_notes, measure
+from trainwright.evaluate.figures import list_notes, measure
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.matchers import (
     CRISIS_METHOD,

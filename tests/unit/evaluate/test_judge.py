@@ -3,7 +3,7 @@
 import pytest
 
 from trainwright.core.records import JudgeCalibration
-from trainwright.evaluate.evidence import list_notes, measure, measure_parse_rate
+from trainwright.evaluate.figures import list_notes, measure, measure_parse_rate
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.judge import (
     Judge,

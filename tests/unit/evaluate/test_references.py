@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from trainwright.evaluate.evidence import measure
+from trainwright.evaluate.figures import measure
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.outputs import Output
 from trainwright.evaluate.references import measure_emotions, score_chrf, score_eq_bench, score_rouge

@@ -8,7 +8,7 @@ import pytest
 from trainwright.backends.initial import build_initial_weights
 from trainwright.backends.reference import ReferenceModel
 from trainwright.core.records import ModelShape
-from trainwright.evaluate.evidence import measure
+from trainwright.evaluate.figures import measure
 from trainwright.evaluate.items import EvalItem
 from trainwright.evaluate.text_likelihood import score_text
 

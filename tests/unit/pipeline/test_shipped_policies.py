@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainwright.evaluate.evidence import direction, measure
+from trainwright.evaluate.figures import direction, measure
 from trainwright.evaluate.outputs import Output
 from trainwright.evaluate.suites import open_suite
 from trainwright.evaluate.table_scorers import parse_table_scorer

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainwright.core.errors import InvalidEncoding, InvalidRow, SourceNotFound, SourceUnreadable
+from trainwright.core.errors import InvalidEncoding, InvalidRow, translate_read_errors
 from trainwright.evaluate.rows import invalid_row
 
 TableRow = tuple[int, dict[str, str]]
@@ -65,13 +65,9 @@ def invalid_entry(path: Path, place: int | str, what: str, why: str = "") -> Inv
 def read_text(path: Path) -> str:
     """A file's text. Raises SourceNotFound, SourceUnreadable, InvalidEncoding."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise SourceNotFound(f"There is no file {path}.", next_step="Check the path.") from None
-    except OSError as error:
-        raise SourceUnreadable(
-            f"{path} cannot be read.", why=f"The operating system said: {error.strerror}.", next_step="Check the path."
-        ) from error
+        with translate_read_errors(path):
+            data = path.read_bytes()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidEncoding(
             f"{path.name} is not UTF-8.",

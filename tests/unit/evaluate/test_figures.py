@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainwright.core.records import ItemScore
-from trainwright.evaluate.evidence import (
+from trainwright.evaluate.figures import (
     bounds,
     direction,
     find_objection,
