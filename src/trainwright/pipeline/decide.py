@@ -273,6 +273,8 @@ def _check_conditions(
 def _check_contamination(
     policy: Policy, checkpoint: Checkpoint, items: list[EvalItem], workspace: Workspace
 ) -> Condition:
+    if not items and policy.max_overlap is not None:
+        return Condition(name="contamination", outcome="fail", why="no item was judged, so none was looked for")
     text = find_training_text(checkpoint, workspace)
     try:
         overlap = find_overlap(items, text.iter_texts(workspace), policy.canaries)

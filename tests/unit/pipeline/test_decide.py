@@ -411,6 +411,12 @@ def test_a_run_that_differs_is_not_cleared_by_computing_another_part_of_it(works
     assert ask(workspace, checkpoint, strict).outcome == "pass"
 
 
+def test_where_no_item_was_judged_none_was_found_clean(workspace, make_checkpoint):
+    looking = parse_policy(f"name: ours\nstage: staging\nmax_overlap: 0.0\ngates: [{LIMIT}]\n", "ours")
+    (condition,) = ask(workspace, make_checkpoint(), looking).conditions
+    assert (condition.name, condition.outcome) == ("contamination", "fail")
+
+
 def test_a_policy_of_another_stage_is_refused(workspace, make_checkpoint):
     with pytest.raises(InvalidValue, match="for staging, not for production"):
         decide("ours", "production", make_checkpoint().id, policy(LIMIT), workspace, who="someone")
