@@ -85,6 +85,7 @@ class SqlJobs:
 
         Raises LedgerUnavailable, NotWritable, DiskFull, InvalidValue, PackageMissing, TrainwrightTooOld.
         """
+        self.url = url
         self._database = Database(url, "queue of jobs", _WHEN_DAMAGED)
         self._lease_s = lease_s
         self._database.prepare(_schema_version, SCHEMA_VERSION)
