@@ -30,7 +30,12 @@ def serve(workspace_root: Path, settings: Settings, announce: Callable[[str], No
             open_executor(settings.work)  # what the worker would fail over is said here, at once
             around.enter_context(open_worker(workspace_root, settings.work))
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S, lifespan="on"
+            app,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # who asks is who connects: a header could say anything
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="on",
         )
         announce(name_address(settings, listener.getsockname()[1]))
         try:
