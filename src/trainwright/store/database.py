@@ -33,7 +33,8 @@ def build_engine(url: str) -> sa.Engine:
     """An engine for a SQLAlchemy URL. Raises InvalidValue (no such database), PackageMissing (its driver)."""
     try:
         if sa.make_url(url).get_backend_name() != "sqlite":
-            return sa.create_engine(url)
+            # A connection is tried before it is used: the server may have been begun again since.
+            return sa.create_engine(url, pool_pre_ping=True)
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
         raise InvalidValue(
