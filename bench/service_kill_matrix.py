@@ -41,12 +41,14 @@ from trainwright.pipeline.inspect import describe_run
 from trainwright.store.workspace import Workspace, open_workspace
 from trainwright.watch.usage import read_usages
 
-LONGEST_PAUSE_S = 6.0
+LONGEST_PAUSE_S = 5.0
 LONGEST_ACCEPTANCE_S = 0.08
 SHARE_KILLED_ACCEPTING = 0.3
 PATIENCE_S = 1800.0
 """A job that is not over by then is lost."""
 SHARE_OF_SERVICE = 0.3
+SHARE_AT_WORK = 0.5
+LONGEST_WAIT_S = 60.0
 SERVICE, ITS_WORKER, WORKER = "service", "worker of the service", "worker of its own"
 ACCEPTING = "service, while it accepted a job"
 
@@ -139,8 +141,10 @@ def play_round(
             put_in_line(place, manifest, num_kills, draw, tally)
         deadline = time.monotonic() + PATIENCE_S
         while not place.is_over() and time.monotonic() < deadline:
-            wait(draw.uniform(0.0, LONGEST_PAUSE_S))
             place.revive()
+            if draw.random() < SHARE_AT_WORK:  # however slow the machine is, kills are to meet jobs that train too
+                place.wait_for_step()
+            wait(draw.uniform(0.0, LONGEST_PAUSE_S))
             if sum(tally.kills.values()) < num_kills:
                 kill_one(place, draw, tally)
         place.end(tally)
@@ -229,6 +233,12 @@ class Place:
         living = {process.pid for process in self._find() if process.pid in holders}
         return [(WORKER if pid == own else ITS_WORKER, pid) for pid in sorted(living)]
 
+    def wait_for_step(self) -> None:
+        """Until a job has said something new, all are over, or none does for long."""
+        begun, deadline = self._measure_events(), time.monotonic() + LONGEST_WAIT_S
+        while self._measure_events() == begun and not self.is_over() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def is_over(self) -> bool:
         counts = self._workspace.jobs.count()
         return counts["running"] + counts["queued"] == 0
@@ -264,6 +274,9 @@ class Place:
                 process.kill()
         for process in self._processes.values():
             process.wait()
+
+    def _measure_events(self) -> int:
+        return sum(path.stat().st_size for path in self.root.glob("runs/*/events.jsonl"))
 
     def _begin(self, name: str, verb: str, *options: str) -> None:
         known = self._processes.get(name)

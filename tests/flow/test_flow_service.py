@@ -291,6 +291,17 @@ def test_what_fails_says_why_in_the_one_shape(service: Service, manifest: dict[s
     assert service.end() == 0
 
 
+def test_a_job_that_this_host_never_takes_is_named_and_not_waited_for(command: Any) -> None:
+    started = command("jobs", "start", "--json", "budgets.training_peak_mb=5000").document
+    assert (started["memory_bytes"], started["device"]) == (5_000_000_000, "any")
+    worked = command("work", "--until-empty", "--max-memory-mb=4000", "--json")
+    (left,) = worked.document["not_for_this_host"]
+    assert left["job_id"] == started["job_id"]
+    assert "5,000 MB" in left["why"]
+    assert "is not for this host" in worked.err
+    assert command("jobs", "list", "--json").document["items"][0]["state"] == "queued"
+
+
 def test_the_queue_is_worked_off_by_the_command_line_alone(command: Any, corpus: Path) -> None:
     settings = (*command.small[2:], f"data.corpus={corpus}", "compute.framework=reference", "train.batch_size=4")
     started = command("jobs", "start", *settings, "train.max_seq_length=32", "--json").document
@@ -338,7 +349,7 @@ def test_a_disk_that_is_full_is_said_and_loses_nothing(
         job = service.post("/api/training/start", {"manifest": manifest})
         service.wait_for_step(job["job_id"], 20)
         filler = workspace / "filler"
-        with filler.open("wb") as file, suppress(OSError):
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(b"0" * 4096)
         refused = service.client.post("/api/training/start", json={"manifest": {**manifest, "seed": 7}})
@@ -351,9 +362,7 @@ def test_a_disk_that_is_full_is_said_and_loses_nothing(
         assert service.get("/api/training/status")["training"]["totalJobs"] == 1
         filler.unlink()
         failed = service.wait_for(job["job_id"], lambda job: job["state"] in ("failed", "completed"))
-        if (
-            failed["state"] == "failed"
-        ):  # and not taken up again, because it could not even be put on record that it failed
+        if failed["state"] == "failed":  # else its lease ran out before that could be put on record, and it went on
             assert failed["error"]["name"] == "disk-full"
             service.post(f"/api/training/resume/{job['job_id']}")
         done = service.wait_for_state(job["job_id"], "completed")

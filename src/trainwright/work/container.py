@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,12 +27,13 @@ from trainwright.pipeline.run import RUN_NOTES
 from trainwright.watch.environment import NUMERIC_VARIABLES
 from trainwright.watch.usage import read_user
 from trainwright.work.devices import VISIBLE, find_devices, name_visible
-from trainwright.work.engine import ASK_TIMEOUT_S, Engine, choose_engine
+from trainwright.work.engine import Engine, choose_engine
 from trainwright.work.job_folder import JobFolder
 from trainwright.work.settings import ContainerSettings
 
 LOG = logging.getLogger("trainwright.work")
 LABEL = "trainwright.job"
+KILL_PATIENCE_S = 30.0
 _INTERRUPTED, _BY_SIGNAL = 130, 128
 _ENGINE_FAILED, _KILLED = (125, 126, 127), -signal.SIGKILL
 _PLACES_OF_THE_IMAGE = frozenset(
@@ -77,6 +79,8 @@ class JobContainer:
         self.was_asked = False
         self._engine = engine
         self._memory_bytes = settings.memory_bytes
+        self._killer: subprocess.Popen[bytes] | None = None
+        self._killed_at = 0.0
         self._name = f"trainwright-{job.id[:12]}-{uuid.uuid4().hex[:8]}"
         folder.prepare(job)
         words = [*build_run(self._name, job, folder, workspace_root, engine, settings)]
@@ -101,6 +105,9 @@ class JobContainer:
         if code is None:
             return None
         self._cut_lifeline()
+        if self._killer is not None:
+            self._killer.kill()
+            self._killer.wait()
         if code > _BY_SIGNAL and code != _INTERRUPTED:
             return _BY_SIGNAL - code
         return code
@@ -111,18 +118,18 @@ class JobContainer:
         self._cut_lifeline()
 
     def kill(self) -> None:
-        """End the container at once, and the engine's process where that does not end with it."""
-        with suppress(subprocess.TimeoutExpired):
-            subprocess.run(
+        """End the container at once; where that was asked for before and has not helped, the engine's process. Never waits."""
+        if self._process.poll() is not None:
+            return
+        if self._killer is None:
+            self._killer = subprocess.Popen(
                 [self._engine.name, "kill", "--signal", "KILL", self._name],
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=ASK_TIMEOUT_S,
-                check=False,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
-        try:
-            self._process.wait(ASK_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+            self._killed_at = time.monotonic()
+        elif time.monotonic() - self._killed_at > KILL_PATIENCE_S:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

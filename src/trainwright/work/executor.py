@@ -29,7 +29,7 @@ class Attempt(Protocol):
         """Ask it to save and stop. A second time changes nothing."""
 
     def kill(self) -> None:
-        """End it and everything that it started, at once."""
+        """End it and everything that it started, at once. Never waits; may be called again as long as it runs."""
 
     def explain(self, code: int) -> str:
         """What an exit code means that came without a word, for people."""

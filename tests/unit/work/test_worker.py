@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainwright.core.errors import LedgerUnavailable
+from trainwright.core.errors import LedgerUnavailable, NotWritable
 from trainwright.core.jobs import Job
 from trainwright.store.jobs import Limits
 from trainwright.store.workspace import Workspace, open_workspace
@@ -112,6 +112,31 @@ def test_a_process_that_dies_without_a_word_is_tried_again_and_not_for_ever(work
     assert job.error is not None
     assert job.error["name"] == "job-crashed"
     assert "signal 9" in job.error["message"]
+
+
+def test_what_fits_is_run_and_what_never_does_is_named_once(
+    workspace: Workspace, job_id: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NOTE_EVERY_S", 0.0)
+    large = workspace.jobs.add(build_job({"budgets": {"training_peak_mb": 9000}}, who="ada", folder=Path("/")))[0]
+    worker = Worker(workspace, Limits(memory_bytes=10**9), Executor())
+    begin(workspace, worker).end(0)
+    worker.run_until_empty()
+    assert workspace.jobs.get(job_id).state == "completed"
+    assert workspace.jobs.get(large.id).state == "queued"
+    assert list(worker.note_misfits()) == [large.id]
+    assert sum("is not for this host" in record.message for record in caplog.records) == 1
+
+
+def test_a_place_that_cannot_begin_an_attempt_fails_the_job_with_its_error(workspace: Workspace, job_id: str) -> None:
+    class Broken(Executor):
+        def start(self, job: Job, folder: JobFolder, workspace_root: Path) -> Process:
+            raise NotWritable("nowhere", why="It is read-only.")
+
+    worker = Worker(workspace, Limits(), Broken())
+    worker.look()
+    job = workspace.jobs.get(job_id)
+    assert (job.state, job.exit_code, (job.error or {})["name"]) == ("failed", 1, "not-writable")
 
 
 def test_a_stop_is_handed_on_and_the_job_is_cancelled(workspace: Workspace, job_id: str) -> None:
