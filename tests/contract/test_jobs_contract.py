@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from trainwright.core.errors import (
     AmbiguousRef,
@@ -15,7 +16,8 @@ from trainwright.core.errors import (
     UnknownRef,
 )
 from trainwright.core.jobs import Job
-from trainwright.store.jobs import JobStore, Limits
+from trainwright.store.database import build_engine
+from trainwright.store.jobs import JobStore, Limits, find_misfit
 from trainwright.store.sql_jobs import SqlJobs
 
 OPEN = Limits(num_jobs=100)
@@ -139,6 +141,119 @@ def test_a_job_waits_for_the_memory_it_may_take_and_a_smaller_one_passes_it(stor
     third = store.claim("w", "h", limits)
     assert third is not None
     assert third.job.id == large.id
+
+
+def take(store: JobStore, limits: Limits, host: str = "h") -> tuple[str, str | None] | None:
+    """(id of the job, the device it was given) of a claim, or None."""
+    claim = store.claim("w", host, limits)
+    return None if claim is None else (claim.job.id, claim.job.device_held)
+
+
+def test_a_device_goes_to_one_job_at_a_time_and_what_needs_none_passes(store: JobStore) -> None:
+    first, second, third = fill(store, 3)
+    alone = fill(store, 1, device="cpu")[0]
+    limits = Limits(num_jobs=10, devices=("cuda:0", "cuda:1"))
+    claim = store.claim("w", "h", limits)
+    assert claim is not None
+    assert (claim.job.id, claim.job.device_held) == (first.id, "cuda:0")
+    assert take(store, limits) == (second.id, "cuda:1")
+    assert take(store, limits) == (alone.id, None)
+    assert take(store, limits) is None
+    assert store.settle(first.id, claim.lease, "completed", 0, None)
+    assert store.get(first.id).device_held is None
+    assert take(store, limits) == (third.id, "cuda:0")
+
+
+def test_a_device_that_is_asked_for_by_name_is_waited_for(store: JobStore) -> None:
+    named = [fill(store, 1, device="cuda:1")[0] for _ in range(2)]
+    other = fill(store, 1)[0]
+    limits = Limits(num_jobs=10, devices=("cuda:0", "cuda:1"))
+    assert take(store, limits) == (named[0].id, "cuda:1")
+    assert take(store, limits) == (other.id, "cuda:0")
+    assert take(store, limits) is None
+    assert take(store, limits, "another host") == (named[1].id, "cuda:1")
+
+
+def test_without_devices_to_hand_out_a_job_takes_what_it_finds(store: JobStore) -> None:
+    jobs = fill(store, 2) + fill(store, 1, device="cuda:3")
+    assert [take(store, OPEN) for _ in range(3)] == [(job.id, None) for job in jobs]
+
+
+def test_the_device_of_a_job_whose_lease_ran_out_is_free_again(open_store: Open) -> None:
+    late = open_store(-1.0)
+    fill(late, 2)
+    limits = Limits(num_jobs=10, devices=("cuda:0",))
+    assert take(late, limits) is not None
+    heir = open_store(LONG_S)
+    assert take(heir, limits) is not None
+    assert take(heir, limits) is None
+
+
+def test_workers_of_one_host_that_race_never_share_a_device(open_store: Open) -> None:
+    fill(open_store(LONG_S), 8)
+    limits = Limits(num_jobs=8, devices=("cuda:0", "cuda:1", "cuda:2"))
+    taken: list[str | None] = []
+    barrier = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        store = open_store(LONG_S)
+        barrier.wait()
+        while claim := store.claim(f"w{number}", "one-host", limits):
+            taken.append(claim.job.device_held)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, taken)) == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "fits"),
+    [
+        ({}, Limits(), True),
+        ({"memory_bytes": 5 * 10**9}, Limits(memory_bytes=4 * 10**9), False),
+        ({"memory_bytes": 4 * 10**9}, Limits(memory_bytes=4 * 10**9), True),
+        ({"device": "cuda:2"}, Limits(devices=("cuda:0",)), False),
+        ({"device": "cuda:2"}, Limits(), True),
+        ({"device": "cpu"}, Limits(devices=("cuda:0",)), True),
+    ],
+)
+def test_a_job_that_no_idle_host_like_this_would_take_is_told_from_one_that_waits(
+    store: JobStore, changes: dict[str, object], limits: Limits, fits: bool
+) -> None:
+    (job,) = fill(store, 1, **changes)
+    assert (find_misfit(job, limits) == "") == fits
+    assert (store.claim("w", "h", limits) is not None) == fits
+
+
+def test_a_queue_of_the_version_before_is_opened_by_several_at_once_with_its_jobs(open_store: Open) -> None:
+    num_openers = 4
+    first = open_store(LONG_S)
+    (job,) = fill(first, 1, device="cpu")
+    assert isinstance(first, SqlJobs)
+    engine = build_engine(first.url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE jobs DROP COLUMN device"))
+        connection.execute(sa.text("ALTER TABLE jobs DROP COLUMN device_held"))
+        connection.execute(sa.text("UPDATE jobs_schema SET version = 1"))
+    engine.dispose()
+    first.close()
+    opened: list[JobStore] = []
+    barrier = threading.Barrier(num_openers)
+
+    def open_it() -> None:
+        barrier.wait()
+        opened.append(open_store(LONG_S))
+
+    threads = [threading.Thread(target=open_it) for _ in range(num_openers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == num_openers
+    assert opened[0].get(job.id) == job.model_copy(update={"device": "any"})
 
 
 def test_a_lease_that_ran_out_is_anybodys_and_its_holder_has_no_say_any_more(open_store: Open) -> None:

@@ -131,7 +131,7 @@ class CommandLine:
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
         """Start one command and leave it running."""
-        environment = self.environment(options.pop("instant", None), None, False)
+        environment = self.environment(options.pop("instant", None), options.pop("environment", None), False)
         return subprocess.Popen(
             self.words(*arguments, prefix=options.pop("prefix", ())),
             cwd=self.folder,

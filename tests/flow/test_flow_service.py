@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 pytest.importorskip("fastapi", reason="the service is an extra: pip install 'trainwright[serve]'")
 
 import httpx
+
+from trainwright.store.jobs import LEASE_S
 
 WAIT_S = 120.0
 
@@ -28,10 +33,12 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(trust_env=False, timeout=30)
 
-    def open(self, *arguments: str) -> dict[str, Any]:
+    def open(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """Start it; what it printed."""
         words = ("serve", "--port=0", "--json", f"--workspace={self.command.workspace}", *arguments)
-        self.process = self.command.start(*words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = self.command.start(
+            *words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, environment=environment
+        )
         assert self.process.stdout is not None
         printed = b"".join(iter(self.process.stdout.readline, b"}\n")) + b"}"
         document: dict[str, Any] = json.loads(printed)
@@ -235,13 +242,14 @@ def test_a_job_whose_process_is_killed_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.slow
-def test_a_service_that_is_killed_and_started_again_does_not_touch_a_running_job(
-    service: Service, manifest: dict[str, Any]
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_service_that_is_killed_or_ended_and_started_again_does_not_touch_a_running_job(
+    service: Service, manifest: dict[str, Any], number: int
 ) -> None:
     service.open()
     job = service.post("/api/training/start", {"manifest": manifest})
     service.wait_for_step(job["job_id"], 20)
-    service.end(signal.SIGKILL)
+    service.end(number)
     service.open()
     done = service.wait_for_state(job["job_id"], "completed")
     assert done["attempts"] == 1
@@ -283,6 +291,17 @@ def test_what_fails_says_why_in_the_one_shape(service: Service, manifest: dict[s
     assert service.end() == 0
 
 
+def test_a_job_that_this_host_never_takes_is_named_and_not_waited_for(command: Any) -> None:
+    started = command("jobs", "start", "--json", "budgets.training_peak_mb=5000").document
+    assert (started["memory_bytes"], started["device"]) == (5_000_000_000, "any")
+    worked = command("work", "--until-empty", "--max-memory-mb=4000", "--json")
+    (left,) = worked.document["not_for_this_host"]
+    assert left["job_id"] == started["job_id"]
+    assert "5,000 MB" in left["why"]
+    assert "is not for this host" in worked.err
+    assert command("jobs", "list", "--json").document["items"][0]["state"] == "queued"
+
+
 def test_the_queue_is_worked_off_by_the_command_line_alone(command: Any, corpus: Path) -> None:
     settings = (*command.small[2:], f"data.corpus={corpus}", "compute.framework=reference", "train.batch_size=4")
     started = command("jobs", "start", *settings, "train.max_seq_length=32", "--json").document
@@ -293,3 +312,129 @@ def test_the_queue_is_worked_off_by_the_command_line_alone(command: Any, corpus:
     assert "validation" in command("jobs", "logs", started["job_id"][:8]).out
     error = command("jobs", "stop", started["job_id"], "--json", expect=64).error
     assert error["name"] == "job-ended"
+
+
+# ── the queue, the disk ───────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.slow
+def test_a_queue_that_is_locked_for_longer_than_a_lease_costs_a_running_job_nothing(
+    service: Service, manifest: dict[str, Any], expected_digest: str
+) -> None:
+    service.open()
+    job = service.post("/api/training/start", {"manifest": manifest})
+    service.wait_for_step(job["job_id"], 20)
+    with closing(sqlite3.connect(service.command.workspace / "jobs.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        time.sleep(LEASE_S + 2)
+        assert service.get("/api/training/status")["training"]["runningJobs"] == 1
+        other.execute("COMMIT")
+    done = service.wait_for_state(job["job_id"], "completed")
+    assert done["attempts"] == 1
+    assert read_digest(service, done) == expected_digest
+    assert service.end() == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_said_and_loses_nothing(
+    service: Service, manifest: dict[str, Any], expected_digest: str
+) -> None:
+    workspace = service.command.workspace
+    workspace.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", workspace], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.decode().strip()}")
+    try:
+        service.open()
+        job = service.post("/api/training/start", {"manifest": manifest})
+        service.wait_for_step(job["job_id"], 20)
+        filler = workspace / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"0" * 4096)
+        refused = service.client.post("/api/training/start", json={"manifest": {**manifest, "seed": 7}})
+        assert refused.status_code == 507
+        assert refused.json()["error"]["name"] == "disk-full"
+        deadline = time.monotonic() + WAIT_S
+        while service.find_processes("trainwright.work.child"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert service.get("/api/training/status")["training"]["totalJobs"] == 1
+        filler.unlink()
+        failed = service.wait_for(job["job_id"], lambda job: job["state"] in ("failed", "completed"))
+        if failed["state"] == "failed":  # else its lease ran out before that could be put on record, and it went on
+            assert failed["error"]["name"] == "disk-full"
+            service.post(f"/api/training/resume/{job['job_id']}")
+        done = service.wait_for_state(job["job_id"], "completed")
+        assert read_digest(service, done) == expected_digest
+        assert service.command("audit", "verify")
+        assert service.end() == 0
+    finally:
+        service.close()
+        subprocess.run(["umount", "--lazy", workspace], check=True)
+
+
+@pytest.mark.slow
+def test_a_database_that_is_gone_for_a_while_is_said_and_costs_a_running_job_nothing(
+    service: Service, manifest: dict[str, Any], own_postgresql: Any, expected_digest: str
+) -> None:
+    url = own_postgresql.url.render_as_string(hide_password=False)
+    service.open(TRAINWRIGHT_JOBS_URL=url)
+    job = service.post("/api/training/start", {"manifest": manifest})
+    service.wait_for_step(job["job_id"], 20)
+    own_postgresql.stop()
+    refused = service.client.post("/api/training/start", json={"manifest": manifest})
+    assert refused.status_code == 503
+    assert refused.json()["error"]["name"] == "ledger-unavailable"
+    time.sleep(LEASE_S + 2)
+    assert len(service.find_processes("trainwright.work.child")) == 1, "it trains meanwhile"
+    own_postgresql.start()
+    done = service.wait_for_state(job["job_id"], "completed")
+    assert done["attempts"] == 1
+    assert read_digest(service, done) == expected_digest
+    assert service.end() == 0
+
+
+@pytest.mark.slow
+def test_two_services_on_one_postgresql_run_every_job_once(
+    service: Service, manifest: dict[str, Any], new_database: Callable[[], str]
+) -> None:
+    other = Service(service.command)
+    url = new_database()
+    manifest["train"]["steps"] = 40
+    try:
+        both = (service, other)
+        opening = [
+            threading.Thread(target=one.open, args=("--max-jobs=3",), kwargs={"TRAINWRIGHT_JOBS_URL": url})
+            for one in both
+        ]
+        for thread in opening:
+            thread.start()
+        for thread in opening:
+            thread.join()
+        ids = []
+        for seed in range(5):  # each asked for by both, under one key
+            body = {"manifest": {**manifest, "seed": seed}}
+            asked = {one.post("/api/training/start", body, Idempotency_Key=f"job-{seed}")["job_id"] for one in both}
+            ids += asked
+        assert len(ids) == 5
+        done = [both[number % 2].wait_for_state(job_id, "completed") for number, job_id in enumerate(ids)]
+        assert [job["attempts"] for job in done] == [1] * 5
+        assert len({job["runs"][0] for job in done}) == len(service.command.run_folders()) == 5
+        assert other.get("/api/training/status")["training"]["totalJobs"] == 5
+        assert (service.end(), other.end()) == (0, 0)
+    finally:
+        other.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_few_kills_of_workers_and_service_change_nothing(tmp_path: Path) -> None:
+    bench = Path(__file__).parents[2] / "bench" / "service_kill_matrix.py"
+    words = ["--kills=4", "--jobs=2", "--steps=300", f"--json={tmp_path / 'said.json'}"]
+    ended = subprocess.run([sys.executable, bench, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    said = json.loads((tmp_path / "said.json").read_bytes())
+    assert said["kills"] >= 4
+    assert said["differences"] == []
+    assert said["equal"] == said["jobs"] >= 2

@@ -11,14 +11,15 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def doctor(workspace: WorkspacePath = None, as_json: Json = False) -> None:
-    """Check Python, packages, folder, disk, memory, and run a real kernel on every framework that is installed."""
+    """Check Python, packages, folder, disk, memory, containers, and run a real kernel on every framework that is installed."""
     from trainwright.core.manifest import parse_manifest
     from trainwright.core.plan import resolve_shape, resolve_training
     from trainwright.prerequisites import check_machine, estimate_footprint, require_all
+    from trainwright.work.engine import check_engine
 
     settings = parse_manifest(None)
     footprint = estimate_footprint(resolve_shape(settings, 4096), resolve_training(settings.train, 1, 1))
-    findings = check_machine(workspace_root(workspace), footprint)
+    findings = [*check_machine(workspace_root(workspace), footprint), check_engine()]
     if as_json:
         require_all(findings)
         print_json({"items": [finding.model_dump() for finding in findings], "next": None})

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from trainwright.cli.options import Json, WorkspacePath, print_json, workspace_root
-from trainwright.cli.work import MaxJobs, MaxMemory
+from trainwright.cli.work import (
+    Devices,
+    ExecutorName,
+    Image,
+    JobCpus,
+    JobMemory,
+    MaxJobs,
+    MaxMemory,
+    Mounts,
+    Network,
+    build_settings,
+)
 from trainwright.core.errors import PackageMissing
 
 app = typer.Typer(add_completion=False)
@@ -26,6 +37,13 @@ def serve(
     ] = False,
     max_jobs: MaxJobs = 1,
     max_memory_mb: MaxMemory = None,
+    devices: Devices = "auto",
+    executor: ExecutorName = "process",
+    image: Image = None,
+    job_memory_mb: JobMemory = None,
+    job_cpus: JobCpus = None,
+    network: Network = None,
+    mounts: Mounts = None,
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -47,12 +65,8 @@ def serve(
             sys.stdout.write(f"{address}\n")
             sys.stdout.flush()
 
-    settings = Settings(
-        host=host,
-        port=port,
-        tokens_path=tokens,
-        has_worker=not no_worker,
-        num_jobs=max_jobs,
-        memory_bytes=None if max_memory_mb is None else max_memory_mb * 1_000_000,
+    work = build_settings(
+        max_jobs, max_memory_mb, devices, executor, image, job_memory_mb, job_cpus, network, mounts or []
     )
+    settings = Settings(host=host, port=port, tokens_path=tokens, has_worker=not no_worker, work=work)
     serve_workspace(workspace_root(workspace), settings, announce)

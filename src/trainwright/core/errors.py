@@ -11,7 +11,7 @@
     │   └── RefMoved, ImmutableRecord
     ├── PrerequisiteError ............. 1  the machine lacks something
     │   ├── PackageMissing, PythonTooOld, DiskFull, NotWritable
-    │   ├── DeviceUnavailable, MemoryShort
+    │   ├── DeviceUnavailable, MemoryShort, ContainerEngineMissing, ImageMissing
     │   ├── SigningKeyMissing, SigningKeyUnreadable, SigningKeyExposed
     │   └── TrainwrightTooOld, LedgerUnavailable, TrackerFailed, ChannelFailed
     ├── DataError ..................... 2  the corpus
@@ -26,7 +26,7 @@
     ├── TrainingError ................. 4  the training run
     │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   ├── ModelUnreadable, WeightsMissing, PickledWeights
-    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged, JobCrashed
+    │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged, JobCrashed, JobOutOfMemory
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
@@ -265,6 +265,18 @@ class MemoryShort(PrerequisiteError):
     """The plan's estimate is more than the memory this machine has."""
 
     name = "memory-short"
+
+
+class ContainerEngineMissing(PrerequisiteError):
+    """No container engine answers on this host; what each one said is named."""
+
+    name = "container-engine-missing"
+
+
+class ImageMissing(PrerequisiteError):
+    """The container engine has no image of that name; none is ever fetched."""
+
+    name = "image-missing"
 
 
 class TrainwrightTooOld(PrerequisiteError):
@@ -592,6 +604,12 @@ class JobCrashed(TrainingError):
     """The process of a job ended without a word, as often as it was tried; its log is named."""
 
     name = "job-crashed"
+
+
+class JobOutOfMemory(TrainingError):
+    """The process of a job was killed because its container may have no more memory; the limit is named."""
+
+    name = "job-out-of-memory"
 
 
 # ── 5: validation and evaluation ──────────────────────────────────────────────────────────────────────────────────────

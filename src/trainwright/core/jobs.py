@@ -17,6 +17,7 @@ RESUMABLE: frozenset[JobState] = frozenset({"failed", "cancelled", "interrupted"
 """Whoever asks for such a job again gets what is left of it done."""
 
 MAX_PRIORITY = 1000
+CPU, ANY_DEVICE = "cpu", "any"
 
 
 class Job(Frozen):
@@ -36,6 +37,10 @@ class Job(Frozen):
     framework: str = "auto"
     memory_bytes: int = Field(default=0, ge=0)
     """What it may take, by its manifest's own budget; 0 where that sets none."""
+    device: str = ANY_DEVICE
+    """What it is to compute on, by its manifest: `cpu`, `any` (an accelerator, where there is one), or one by name."""
+    device_held: str | None = None
+    """What it was given of the devices that its host hands out, one job at a time."""
     submitted_by: str
     submitted_at: str
     started_at: str | None = None

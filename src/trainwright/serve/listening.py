@@ -10,8 +10,8 @@ import uvicorn
 from trainwright.core.errors import NotPermitted, NotWritable
 from trainwright.serve.app import create_app
 from trainwright.serve.settings import Settings
-from trainwright.store.jobs import Limits
 from trainwright.work.embedded import open_worker
+from trainwright.work.settings import open_executor
 
 GRACE_S = 3
 """How long open answers (streams above all) may take to end when the service is asked to."""
@@ -20,14 +20,15 @@ GRACE_S = 3
 def serve(workspace_root: Path, settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM. `announce` gets the one address to open, once it can be opened.
 
-    Raises NotWritable where the address is taken, and as `create_app`.
+    Raises NotWritable where the address is taken, and as `create_app` and `open_executor`.
     """
     require_safe(settings)
     listener = bind(settings)
     with listener, ExitStack() as around:
         app = create_app(workspace_root, settings)
         if settings.has_worker:
-            around.enter_context(open_worker(workspace_root, Limits(settings.num_jobs, settings.memory_bytes)))
+            open_executor(settings.work)  # what the worker would fail over is said here, at once
+            around.enter_context(open_worker(workspace_root, settings.work))
         config = uvicorn.Config(
             app,
             log_level="warning",

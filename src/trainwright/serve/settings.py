@@ -1,7 +1,9 @@
 """What a service is told when it starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from trainwright.work.settings import WorkSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -20,10 +22,8 @@ class Settings:
     burst: int = 200
     has_worker: bool = True
     """Whether a worker runs beside the service."""
-    num_jobs: int = 1
-    """Jobs that this host runs at once."""
-    memory_bytes: int | None = None
-    """What the jobs of this host may take together; None: no limit."""
+    work: WorkSettings = field(default_factory=WorkSettings)
+    """What that worker is told."""
 
     @property
     def is_loopback(self) -> bool:

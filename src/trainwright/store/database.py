@@ -25,13 +25,16 @@ from trainwright.core.errors import (
 )
 
 BUSY_TIMEOUT_S = 30.0
+_PREPARING = 7_126_002
+"""The number of the lock under which tables are made in PostgreSQL: several services may start at once."""
 
 
 def build_engine(url: str) -> sa.Engine:
     """An engine for a SQLAlchemy URL. Raises InvalidValue (no such database), PackageMissing (its driver)."""
     try:
         if sa.make_url(url).get_backend_name() != "sqlite":
-            return sa.create_engine(url)
+            # A connection is tried before it is used: the server may have been begun again since.
+            return sa.create_engine(url, pool_pre_ping=True)
         engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
         raise InvalidValue(
@@ -90,14 +93,18 @@ class Database:
             yield
 
     def prepare(self, versions: sa.Table, version: int, statements: Sequence[str] = ()) -> None:
-        """Make what is missing of the tables beside `versions`, whose rows say which version of them was made.
+        """Make what is missing of the tables beside `versions`, whose rows say which version of them was made. A column that
+        came later is added; it has to be nullable, or to have a default of the database's.
 
         `statements` make what SQLAlchemy has no words for. Raises TrainwrightTooOld where a newer one made the tables.
         """
         found = self._read_version(versions)
         if found is None or found < version:
             with self.writing() as connection:
+                if self.dialect == "postgresql":  # SQLite has one writer anyway
+                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:number)"), {"number": _PREPARING})
                 versions.metadata.create_all(connection)
+                _add_missing_columns(connection, versions.metadata)
                 for statement in statements:
                     connection.execute(sa.text(statement))
                 insert_or_ignore(connection, versions, {"version": version})
@@ -127,6 +134,15 @@ def insert_or_ignore(connection: sa.Connection, table: sa.Table, row: dict[str, 
     # Not by the count of rows, which PostgreSQL's driver does not always tell.
     statement = insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
     return connection.execute(statement).first() is not None
+
+
+def _add_missing_columns(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    for table in metadata.sorted_tables:
+        known = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                added = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {added}"))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trainwright.core.errors import IdempotencyMismatch, JobEnded, JobNotResumable, UnknownRef
-from trainwright.core.jobs import Job, JobState
+from trainwright.core.jobs import ANY_DEVICE, CPU, Job, JobState
 
 LEASE_S = 10.0
 """How long a lease holds. With RENEW_EVERY_S and the pause between two claims: a dead worker is noticed within 15 s."""
@@ -19,10 +19,14 @@ RENEW_EVERY_S = 2.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What one host may do at once. `memory_bytes` None: no limit."""
+    """What one host may do at once. `memory_bytes` None: no limit.
+
+    Each of `devices` goes to one job at a time; without any, none is handed out, and a job takes what it finds.
+    """
 
     num_jobs: int = 1
     memory_bytes: int | None = None
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,17 @@ class Claim:
 
     job: Job
     lease: str
+
+
+def find_misfit(job: Job, limits: Limits) -> str:
+    """Why a host with these limits never takes that job, however idle it is; nothing where it does."""
+    if limits.memory_bytes is not None and job.memory_bytes > limits.memory_bytes:
+        return (
+            f"it may take {job.memory_bytes / 1e6:,.0f} MB, and jobs here {limits.memory_bytes / 1e6:,.0f} MB together"
+        )
+    if limits.devices and job.device not in (CPU, ANY_DEVICE, *limits.devices):
+        return f"it asks for {job.device}, and jobs here have {', '.join(limits.devices)}"
+    return ""
 
 
 class JobStore(Protocol):

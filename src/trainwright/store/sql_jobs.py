@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trainwright.core.jobs import JOB_STATES, RESUMABLE, Job, JobState
+from trainwright.core.jobs import ANY_DEVICE, CPU, JOB_STATES, RESUMABLE, Job, JobState
 from trainwright.store.database import Database, insert_or_ignore
 from trainwright.store.jobs import (
     LEASE_S,
@@ -27,7 +27,7 @@ from trainwright.store.jobs import (
 )
 from trainwright.store.ledger import is_id_prefix, read_clock, resolve_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CLAIMING = 7_126_001
 """The number of the lock under which claims take turns in PostgreSQL."""
 _NUM_CANDIDATES = 10
@@ -52,6 +52,8 @@ _jobs = sa.Table(
     sa.Column("folder", sa.Text, nullable=False),
     sa.Column("framework", sa.Text, nullable=False),
     sa.Column("memory_bytes", sa.BigInteger, nullable=False),
+    sa.Column("device", sa.Text, nullable=False, server_default=ANY_DEVICE),  # since version 2
+    sa.Column("device_held", sa.Text),  # since version 2
     sa.Column("submitted_by", sa.Text, nullable=False),
     sa.Column("submitted_at", sa.String(40), nullable=False),
     sa.Column("started_at", sa.String(40)),
@@ -72,7 +74,7 @@ _jobs = sa.Table(
 )
 _schema_version = sa.Table("jobs_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
 _JSON = ("manifest", "overrides", "runs", "error")
-_LET_GO: dict[str, Any] = {"worker": None, "host": None, "lease": None, "lease_until": None, "claimed_at": None}
+_LET_GO: dict[str, Any] = dict.fromkeys(("worker", "host", "device_held", "lease", "lease_until", "claimed_at"))
 
 
 class SqlJobs:
@@ -83,6 +85,7 @@ class SqlJobs:
 
         Raises LedgerUnavailable, NotWritable, DiskFull, InvalidValue, PackageMissing, TrainwrightTooOld.
         """
+        self.url = url
         self._database = Database(url, "queue of jobs", _WHEN_DAMAGED)
         self._lease_s = lease_s
         self._database.prepare(_schema_version, SCHEMA_VERSION)
@@ -185,18 +188,22 @@ class SqlJobs:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:number)"), {"number": _CLAIMING})
             now = self._now(connection)
             _cancel_orphans(connection, now)
-            held = connection.execute(
-                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_jobs.c.memory_bytes), 0)).where(
-                    _jobs.c.state == "running", _jobs.c.host == host, _jobs.c.lease_until >= now
-                )
-            ).one()
-            if held[0] >= limits.num_jobs:
+            is_held = sa.and_(_jobs.c.state == "running", _jobs.c.host == host, _jobs.c.lease_until >= now)
+            held = connection.execute(sa.select(_jobs.c.memory_bytes, _jobs.c.device_held).where(is_held)).all()
+            if len(held) >= limits.num_jobs:
                 return None
-            query = sa.select(_jobs.c.id).where(_is_claimable(now))
+            free = [device for device in limits.devices if device not in {row.device_held for row in held}]
+            query = sa.select(_jobs.c.id, _jobs.c.device).where(_is_claimable(now))
             if limits.memory_bytes is not None:
-                query = query.where(_jobs.c.memory_bytes <= limits.memory_bytes - int(held[1]))
-            job_id = connection.scalar(query.order_by(_jobs.c.priority.desc(), _jobs.c.seq).limit(1))
-            return None if job_id is None else self._take(connection, job_id, worker, host, now)
+                left_bytes = limits.memory_bytes - sum(row.memory_bytes for row in held)
+                query = query.where(_jobs.c.memory_bytes <= left_bytes)
+            if limits.devices:
+                query = query.where(_jobs.c.device.in_((CPU, *free, *([ANY_DEVICE] if free else []))))
+            found = connection.execute(query.order_by(_jobs.c.priority.desc(), _jobs.c.seq).limit(1)).first()
+            if found is None:
+                return None
+            device = found.device if found.device in free else free[0] if found.device == ANY_DEVICE and free else None
+            return self._take(connection, found.id, device, worker, host, now)
 
     def renew(self, job_id: str, lease: str) -> Job | None:
         """Hold on; see `JobStore.renew`."""
@@ -248,12 +255,15 @@ class SqlJobs:
                 is not None
             )
 
-    def _take(self, connection: sa.Connection, job_id: str, worker: str, host: str, now: float) -> Claim:
+    def _take(
+        self, connection: sa.Connection, job_id: str, device: str | None, worker: str, host: str, now: float
+    ) -> Claim:
         lease = uuid.uuid4().hex
         values = {
             "state": "running",
             "worker": worker,
             "host": host,
+            "device_held": device,
             "lease": lease,
             "lease_until": now + self._lease_s,
             "claimed_at": now,

@@ -11,7 +11,7 @@ from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Event
 from trainwright.watch.follow import Follower
 from trainwright.watch.live import RunSoFar
-from trainwright.work.process import JobFolder
+from trainwright.work.job_folder import JobFolder
 
 
 class RunReader:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.core.errors import UnknownRef
-from trainwright.core.jobs import Job
+from trainwright.core.jobs import ANY_DEVICE, CPU, Job
 from trainwright.core.manifest import NOT_FOR_FINETUNE, Manifest, parse_manifest, read_document
 from trainwright.core.records import Plan, Run
 from trainwright.pipeline.inspect import find_runs
@@ -48,9 +48,18 @@ def build_job(
         folder=str(folder.absolute()),
         framework=" or ".join(asked_for) if isinstance(asked_for := manifest.compute.framework, tuple) else asked_for,
         memory_bytes=int((manifest.budgets.training_peak_mb or 0) * _MEGA),
+        device=_name_device(manifest),
         submitted_by=who,
         submitted_at=read_clock(),
     )
+
+
+def _name_device(manifest: Manifest) -> str:
+    """What the queue hands out devices by: `cuda` and `auto` are content with any."""
+    compute = manifest.compute
+    if compute.framework == "reference" or compute.device == CPU:
+        return CPU
+    return compute.device if ":" in compute.device else ANY_DEVICE
 
 
 def find_manifest_of(plan_ref: str, workspace: Workspace) -> dict[str, Any]:

@@ -6,22 +6,24 @@ from typing import Any
 
 import pytest
 
-from trainwright.core.errors import LedgerUnavailable
+from trainwright.core.errors import LedgerUnavailable, NotWritable
+from trainwright.core.jobs import Job
 from trainwright.store.jobs import Limits
 from trainwright.store.workspace import Workspace, open_workspace
 from trainwright.work import worker as module
-from trainwright.work.process import JobFolder
+from trainwright.work.job_folder import JobFolder
 from trainwright.work.submit import build_job
 from trainwright.work.worker import MAX_CRASHES, Worker
 
 
 class Process:
-    """A job's process that ends as a test says."""
+    """An attempt at a job that ends as a test says."""
 
-    def __init__(self, job: Any, folder: JobFolder, workspace_root: Path) -> None:
+    place = "nowhere"
+
+    def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
         self.code: int | None = None
-        self.pid = 1
         self.was_asked = False
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.answer_path.unlink(missing_ok=True)
@@ -36,15 +38,24 @@ class Process:
     def kill(self) -> None:
         self.code = -9
 
+    def explain(self, code: int) -> str:
+        return "It was told to."
+
     def end(self, code: int, error: str | None = None) -> None:
         self.code = code
         if error is not None:
             self.folder.answer_path.write_text(json.dumps({"error": {"name": error}}), encoding="utf-8")
 
 
+class Executor:
+    name = "under test"
+
+    def start(self, job: Job, folder: JobFolder, workspace_root: Path) -> Process:
+        return Process(folder)
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setattr(module, "JobProcess", Process)
     for name in ("CLAIM_EVERY_S", "RENEW_EVERY_S", "BUSY_PAUSE_S", "CRASH_PAUSE_S"):
         monkeypatch.setattr(module, name, 0.0)
     return open_workspace(tmp_path / "ws")
@@ -58,7 +69,7 @@ def job_id(workspace: Workspace) -> str:
 def begin(workspace: Workspace, worker: Worker) -> Process:
     worker.look()
     (held,) = worker._held
-    process: Any = held.process
+    process: Any = held.attempt
     assert isinstance(process, Process)
     return process
 
@@ -79,7 +90,7 @@ def begin(workspace: Workspace, worker: Worker) -> Process:
 def test_how_an_attempt_ended_says_how_the_job_stands(
     workspace: Workspace, job_id: str, code: int, error: str | None, state: str
 ) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     begin(workspace, worker).end(code, error)
     worker.drain()
     worker.look()
@@ -90,7 +101,7 @@ def test_how_an_attempt_ended_says_how_the_job_stands(
 
 
 def test_a_process_that_dies_without_a_word_is_tried_again_and_not_for_ever(workspace: Workspace, job_id: str) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     for number in range(1, MAX_CRASHES + 1):
         begin(workspace, worker).end(-9)
         worker._is_draining.set()
@@ -103,8 +114,33 @@ def test_a_process_that_dies_without_a_word_is_tried_again_and_not_for_ever(work
     assert "signal 9" in job.error["message"]
 
 
+def test_what_fits_is_run_and_what_never_does_is_named_once(
+    workspace: Workspace, job_id: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NOTE_EVERY_S", 0.0)
+    large = workspace.jobs.add(build_job({"budgets": {"training_peak_mb": 9000}}, who="ada", folder=Path("/")))[0]
+    worker = Worker(workspace, Limits(memory_bytes=10**9), Executor())
+    begin(workspace, worker).end(0)
+    worker.run_until_empty()
+    assert workspace.jobs.get(job_id).state == "completed"
+    assert workspace.jobs.get(large.id).state == "queued"
+    assert list(worker.note_misfits()) == [large.id]
+    assert sum("is not for this host" in record.message for record in caplog.records) == 1
+
+
+def test_a_place_that_cannot_begin_an_attempt_fails_the_job_with_its_error(workspace: Workspace, job_id: str) -> None:
+    class Broken(Executor):
+        def start(self, job: Job, folder: JobFolder, workspace_root: Path) -> Process:
+            raise NotWritable("nowhere", why="It is read-only.")
+
+    worker = Worker(workspace, Limits(), Broken())
+    worker.look()
+    job = workspace.jobs.get(job_id)
+    assert (job.state, job.exit_code, (job.error or {})["name"]) == ("failed", 1, "not-writable")
+
+
 def test_a_stop_is_handed_on_and_the_job_is_cancelled(workspace: Workspace, job_id: str) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     process = begin(workspace, worker)
     workspace.jobs.ask_stop(job_id, "bob")
     worker.look()
@@ -114,7 +150,7 @@ def test_a_stop_is_handed_on_and_the_job_is_cancelled(workspace: Workspace, job_
 
 
 def test_a_job_that_ended_by_itself_while_it_was_to_stop_is_complete(workspace: Workspace, job_id: str) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     process = begin(workspace, worker)
     workspace.jobs.ask_stop(job_id, "bob")
     process.end(0)
@@ -123,7 +159,7 @@ def test_a_job_that_ended_by_itself_while_it_was_to_stop_is_complete(workspace: 
 
 
 def test_a_worker_that_is_to_end_puts_its_job_back_in_line(workspace: Workspace, job_id: str) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     begin(workspace, worker)
     worker.stop()
     worker.run()
@@ -134,7 +170,7 @@ def test_a_worker_that_is_to_end_puts_its_job_back_in_line(workspace: Workspace,
 def test_training_goes_on_while_the_queue_is_gone_and_its_end_is_told_when_it_is_back(
     workspace: Workspace, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     process = begin(workspace, worker)
 
     def fail(*_: object, **__: object) -> None:
@@ -153,7 +189,7 @@ def test_training_goes_on_while_the_queue_is_gone_and_its_end_is_told_when_it_is
 
 
 def test_a_worker_whose_lease_is_anothers_stops_its_process_and_says_nothing(workspace: Workspace, job_id: str) -> None:
-    worker = Worker(workspace, Limits())
+    worker = Worker(workspace, Limits(), Executor())
     process = begin(workspace, worker)
     (held,) = worker._held
     assert workspace.jobs.release(job_id, held.claim.lease)
