@@ -1,12 +1,15 @@
 """Charts as geometry: what a template needs to draw curves as SVG that is as wide as the page, beside a table of the same.
 
-A curve lies in a box of WIDTH by HEIGHT that is stretched to its place; ticks and names are text of the page around it.
+A curve lies in a box of WIDTH by HEIGHT that is stretched to its place; ticks and names are text of the page around it. `data` of
+a drawing is the same as JSON, for static/charts.js, which draws it again where JavaScript is on.
 """
 
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from trainwright.core.records import Estimate
 from trainwright.watch.curves import Chart, build_charts, pick_groups
@@ -19,6 +22,9 @@ MAX_LINES = 6
 MAX_POINTS = 600
 MAX_TABLE_ROWS = 25
 NUM_TICKS = 4
+MAX_BARS = 40
+MIN_DIFFERENT = 5
+"""Fewer different values than this are counted, not spread over ranges."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def draw_chart(chart: Chart) -> Drawing:
     is_log = chart.is_log and bool(values) and min(values) > 0 and max(values) / min(values) > 20
     steps = [step for curve in curves.values() for step in curve.steps]
     if not values:
-        return Drawing(chart.name, chart.title, [], [], [], [], 0, "[]", is_log=False)
+        return Drawing(chart.name, chart.title, [], [], [], [], 0, "", is_log=False)
     x_low, x_high = float(min(steps)), float(max(max(steps), min(steps) + 1))
     y_low, y_high, y_ticks = _scale(min(values), max(values), is_log=is_log)
 
@@ -117,9 +123,10 @@ def draw_chart(chart: Chart) -> Drawing:
         left_out=len(chart.curves) - len(names) if len(chart.curves) > MAX_LINES else 0,
         data=json.dumps(
             {
+                "kind": "lines",
                 "names": names,
                 "points": [list(zip(curve.steps, curve.values, strict=True)) for curve in curves.values()],
-                "range": [x_low, x_high],
+                "log": is_log,
             },
             separators=(",", ":"),
         ),
@@ -145,6 +152,7 @@ class IntervalDrawing:
     bars: list[IntervalBar]
     limit: float | None
     ticks: list[Tick]
+    data: str
 
 
 def draw_intervals(estimates: Sequence[tuple[str, Estimate | None]], limit: float | None) -> IntervalDrawing | None:
@@ -169,7 +177,51 @@ def draw_intervals(estimates: Sequence[tuple[str, Estimate | None]], limit: floa
         for name, value, low, high in known
     ]
     ticks = [Tick(place(value), render_number(value)) for value in _list_ticks(first, last, 5)]
-    return IntervalDrawing(bars, None if limit is None else place(limit), [t for t in ticks if 2 <= t.at <= 98])
+    data = {
+        "kind": "intervals",
+        "rows": [{"name": name, "value": value, "low": low, "high": high} for name, value, low, high in known],
+        "limit": limit,
+    }
+    return IntervalDrawing(
+        bars,
+        None if limit is None else place(limit),
+        [tick for tick in ticks if 2 <= tick.at <= 98],
+        json.dumps(data, separators=(",", ":")),
+    )
+
+
+# ── histograms ────────────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class HistogramDrawing:
+    """How often values lie in each of some ranges of equal width. `bars`: (left, width, height) of a box of WIDTH by HEIGHT."""
+
+    bars: list[tuple[float, float, float]]
+    ticks: list[Tick]
+    rows: list[tuple[str, int]]
+    num_values: int
+    data: str
+
+
+def draw_histogram(values: Sequence[float]) -> HistogramDrawing | None:
+    """The distribution of finite values; None where there are too few different ones for it to say anything."""
+    finite = [value for value in values if is_finite_number(value)]
+    if len(set(finite)) < MIN_DIFFERENT:
+        return None
+    counts, edges = np.histogram(finite, bins=min(MAX_BARS, max(5, round(math.sqrt(len(finite))))))
+    first, last, largest = float(edges[0]), float(edges[-1]), int(counts.max())
+    width = WIDTH / len(counts)
+    bars = [(round(index * width, 1), round(width, 1), round(count / largest * HEIGHT, 1)) for index, count in enumerate(counts)]
+    ends = [float(edge) for edge in edges]
+    return HistogramDrawing(
+        bars=bars,
+        ticks=[Tick(_percent(one, first, last), f"{one:.6g}") for one in _list_ticks(first, last, 5)],
+        rows=[
+            (f"{render_number(low)} to {render_number(high)}", int(count))
+            for low, high, count in zip(ends[:-1], ends[1:], counts, strict=True)
+        ],
+        num_values=len(finite),
+        data=json.dumps({"kind": "bars", "edges": ends, "counts": counts.tolist()}, separators=(",", ":")),
+    )
 
 
 # ── scales ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from trainwright import __version__
 from trainwright.core.errors import InvalidValue, NotPermitted, TrainwrightError, UnknownRoute
 from trainwright.serve.access import COOKIE
+from trainwright.serve.charting import name_library, send_library
 from trainwright.watch.progress import render_duration
 from trainwright.watch.report import (
     render_bytes,
@@ -34,6 +35,8 @@ NAVIGATION = (
     ("/models", "Models"),
     ("/lineage", "Lineage"),
     ("/jobs", "Jobs"),
+    ("/costs", "Costs"),
+    ("/alerts", "Alerts"),
 )
 """Address and name of every area, in the order in which the work is done."""
 
@@ -43,6 +46,7 @@ AREAS = {"traces": "data", "decisions": "models"}
 CSRF_COOKIE = "trainwright_form"
 CSRF_FIELD = "form_key"
 MAX_FORM_BYTES = 64 * 1024
+MAX_REASON_CHARACTERS = 1000
 
 HEADERS = {
     # No script but ours, nothing from elsewhere, no frame around us: text that got past escaping would still do nothing.
@@ -127,6 +131,7 @@ def render_page(
             our_version=__version__,
             form_key=key,
             csrf_field=CSRF_FIELD,
+            library=name_library(),
         )
     )
     response = HTMLResponse(text, status_code=status, headers=HEADERS)
@@ -190,6 +195,22 @@ async def read_form(request: Request) -> dict[str, str]:
     return form
 
 
+def require_field(form: Mapping[str, str], key: str, what: str) -> str:
+    """A field of a form that may not be empty. Raises InvalidValue."""
+    value = form.get(key, "").strip()
+    if not value:
+        raise InvalidValue(f"The form lacks {what}.", why="The history keeps it.", next_step="Go back, and fill it in.")
+    return value
+
+
+def read_reason(form: Mapping[str, str]) -> str:
+    """Why something is to be done, in one line. Raises InvalidValue where it is missing or too long."""
+    reason = " ".join(require_field(form, "reason", "a reason").split())
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise InvalidValue("The reason is too long.", why=f"It may have {MAX_REASON_CHARACTERS:,} characters.")
+    return reason
+
+
 def redirect(address: str) -> RedirectResponse:
     """Where a form that was taken leads to."""
     return RedirectResponse(address, status_code=303)
@@ -211,8 +232,10 @@ def open_home() -> RedirectResponse:
 
 
 @router.get("/static/{name}")
-def read_static(name: str) -> Response:
-    """The style sheet and the script."""
+def read_static(request: Request, name: str) -> Response:
+    """The style sheets, the scripts, and the charting library."""
+    if name == name_library():
+        return send_library(request)
     kind = STATIC_TYPES.get(name.rpartition(".")[2])
     folder = resources.files("trainwright.serve").joinpath("static")
     known = {entry.name for entry in folder.iterdir()}

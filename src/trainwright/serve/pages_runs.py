@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from markupsafe import Markup
 from starlette.datastructures import URL
 
 from trainwright.core.errors import UnknownRef
@@ -21,7 +22,9 @@ from trainwright.serve.pages import HEADERS, build_router, render_fragment, rend
 from trainwright.serve.readers import Readers
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
+from trainwright.watch.curves import find_newest_anatomy
 from trainwright.watch.events import Event, is_finite_number, leave_out_undone
+from trainwright.watch.layers import draw_octaves, find_common_octaves
 from trainwright.watch.live import RunSoFar
 from trainwright.watch.views import describe_setback
 
@@ -168,6 +171,7 @@ def _describe_live(request: Request, run: Run, workspace: Workspace) -> dict[str
         "num_setbacks": len(setbacks),
         "flags": (so_far.newest("anatomy") or {}).get("flags", []),
         "looked": so_far.newest("anatomy") is not None,
+        "layers": _describe_layers(standing),
         "not_finite": [event["step"] for event in standing if event["kind"] == "step" and _is_odd(event["loss"])][-5:],
     }
 
@@ -185,6 +189,19 @@ def _list_numbers(so_far: RunSoFar, state: RunState) -> list[tuple[str, float | 
         ("throughput", timing.get("tokens_per_s"), "tokens per second"),
         ("memory", _in_mb(anatomy.get("timing", {}).get("rss_bytes")), "MB, resident"),
     ]
+
+
+def _describe_layers(standing: list[Event]) -> dict[str, Any] | None:
+    """The newest look into the layers, with a histogram of each one's gradients; None where there was none.
+
+    A histogram here is as large as a word and made anew with every look: bars of the server's, and no charting library.
+    """
+    anatomy = find_newest_anatomy(standing)
+    if anatomy is None:
+        return None
+    first, last = find_common_octaves(anatomy["groups"])
+    rows = [{**group, "histogram": Markup(draw_octaves(group, first, last))} for group in anatomy["groups"]]
+    return {"step": anatomy["step"], "first": first, "last": last, "rows": rows}
 
 
 def _in_mb(num_bytes: float | None) -> float | None:

@@ -9,7 +9,7 @@ from trainwright.pipeline.models import show_model
 from trainwright.serve.dashboard import PAGES
 from trainwright.serve.pages import CSRF_FIELD
 
-AREAS = ("/runs", "/data", "/traces", "/evaluations", "/models", "/lineage", "/jobs")
+AREAS = ("/runs", "/data", "/traces", "/evaluations", "/models", "/lineage", "/jobs", "/costs", "/alerts")
 VOID = {"meta", "link", "input", "br", "img", "hr", "path", "line", "circle", "polyline"}
 
 
@@ -57,6 +57,9 @@ def addresses_of(world):
         f"/decisions/{world.decision}",
         "/lineage?ref=zoo@production&check=yes",
         f"/lineage?ref={world.traces[0]}",
+        *(f"/costs?by={by}" for by in ("project", "user", "tag")),
+        f"/costs/{world.runs[0]}",
+        "/alerts?which=all&severity=high",
         "/login",
     )
 
