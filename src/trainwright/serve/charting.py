@@ -6,6 +6,7 @@ drew stay.
 """
 
 import gzip
+import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse
 
 FOREVER = "public, max-age=31536000, immutable"
+_STYLE_ID = re.compile(rb'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)')
 SCRIPT_TYPE = "text/javascript; charset=utf-8"
 
 
@@ -34,6 +36,17 @@ def name_library() -> str | None:
         return None if find_library() is None else f"plotly-{version('plotly')}.min.js"
     except PackageNotFoundError:  # a folder that somebody put there: of which version, nobody can say
         return None
+
+
+@cache
+def list_style_ids() -> tuple[str, ...]:
+    """Ids of style elements that the library makes when it is loaded, unless the page has an element of that id already.
+
+    They are for maps, which we do not draw, and our pages allow no style that is not in a sheet: charts.js puts an empty element
+    in their place.
+    """
+    path = find_library()
+    return () if path is None else tuple(sorted({found.decode() for found in _STYLE_ID.findall(path.read_bytes())}))
 
 
 def send_library(request: Request) -> Response:

@@ -13,11 +13,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from trainwright import __version__
 from trainwright.core.errors import InvalidValue, NotPermitted, TrainwrightError, UnknownRoute
 from trainwright.serve.access import COOKIE
-from trainwright.serve.charting import name_library, send_library
+from trainwright.serve.charting import list_style_ids, name_library, send_library
 from trainwright.watch.progress import render_duration
 from trainwright.watch.report import (
     render_bytes,
@@ -108,6 +109,7 @@ def open_templates() -> Environment:
         path=lambda text: quote(str(text), safe="@"),
         as_text=render_value,
         day=render_day,
+        code=mark_code,
         limit=lambda check: "–" if check.limit is None else render_quantity(check.limit, check.measured.unit),
     )
     return environment
@@ -132,6 +134,7 @@ def render_page(
             form_key=key,
             csrf_field=CSRF_FIELD,
             library=name_library(),
+            style_ids=" ".join(list_style_ids()),
         )
     )
     response = HTMLResponse(text, status_code=status, headers=HEADERS)
@@ -168,6 +171,14 @@ def render_value(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {render_value(one)}" for key, one in value.items()) or "none"
     return str(value)
+
+
+def mark_code(text: str) -> Markup:
+    """A docstring's text, with what it has between backquotes as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
 
 
 # ── forms ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,7 @@ from trainwright.serve.pages import build_router, render_page
 from trainwright.store.workspace import Workspace
 from trainwright.watch.budgets import BANDS, Standing, list_budgets, measure_standing
 from trainwright.watch.cost import Amounts
-from trainwright.watch.report import render_measure, render_number, render_quantity
+from trainwright.watch.report import render_measure, render_number
 
 PAGE_SIZE = 50
 WAYS = ("run", "project", "user", "tag")
@@ -168,7 +168,7 @@ def _describe_standing(target: str, standing: Standing, workspace: Workspace) ->
         "address": f"/costs/{target}" if is_run else None,
         "of": "run" if is_run else "project",
         "what": budget.what.replace("_kwh", "").replace("_", " "),
-        "limit": render_quantity(budget.limit, standing.spent.unit or ""),
+        "limit": _render(Measure(value=budget.limit, unit=standing.spent.unit)),
         "spent": _render(standing.spent) if standing.spent.value is not None else None,
         "why_not": standing.spent.why_not,
         "share": standing.share,

@@ -18,8 +18,10 @@ function add(tag, properties) {
 }
 
 function load() {
+  const { library, styleIds } = document.documentElement.dataset;
+  if (!loading) for (const id of styleIds.split(" ").filter(Boolean)) document.head.append(Object.assign(document.createElement("meta"), { id }));
   loading ??= add("link", { rel: "stylesheet", id: "plotly.js-style-global", href: "/static/charts.css" })
-    .then(() => add("script", { src: document.documentElement.dataset.library }))
+    .then(() => add("script", { src: library }))
     .then(() => globalThis.Plotly);
   return loading;
 }
@@ -66,18 +68,29 @@ function layoutOf(figure) {
   };
 }
 
+function scaleOf(series) {  // powers of ten alone, where there are enough of them
+  const values = series.points.flat().map((point) => Math.log10(point[1]));
+  const decades = Math.max(...values) - Math.min(...values);
+  return { type: "log", dtick: decades > 2 ? Math.ceil(decades / 5) : "D2" };
+}
+
 /* ── what is drawn, by kind ────────────────────────────────────────────────────────────────────────────────────────── */
 const DRAW = {
   lines(series, figure) {
     const colors = colorsOf(figure, series.names.length);
     const layout = layoutOf(figure);
     Object.assign(layout.xaxis, { hoverformat: ",d", tickformat: ",d", nticks: 7, unifiedhovertitle: { text: "step %{x}" } });
-    Object.assign(layout.yaxis, { type: series.log ? "log" : "linear", nticks: 6, hoverformat: ".5~g" });
+    const isLog = series.log || figure.querySelector(".scale")?.getAttribute("aria-pressed") === "true";
+    Object.assign(layout.yaxis, isLog ? scaleOf(series) : { nticks: 6 }, { hoverformat: ".5~g" });
+    layout.yaxis.uirevision = isLog;
+    // Curves that lie on each other are told apart: the one below shows at both sides. Not where one is the noise of the other.
+    const widen = figure.dataset.chart === "loss" || series.names.length > 3 ? 0 : 1.4;
     const data = series.names.map((name, index) => {
       const points = series.points[index];
+      const width = 1.8 + widen * (series.names.length - 1 - index);
       return {
         type: "scatter", name: escape(name), x: points.map((point) => point[0]), y: points.map((point) => point[1]),
-        mode: points.length <= 40 ? "lines+markers" : "lines", line: { color: colors[index], width: 1.8 },
+        mode: points.length <= 40 ? "lines+markers" : "lines", line: { color: colors[index], width },
         marker: { color: colors[index], size: 5 },
       };
     });
@@ -140,6 +153,8 @@ async function draw(figure) {
     if (series.kind === "intervals") plot.style.height = `${series.rows.length * ROW_HEIGHT + 44}px`;
   }
   const { data, layout } = DRAW[series.kind](series, figure);
+  const scale = figure.querySelector(".scale");
+  if (scale && !series.log) scale.hidden = !series.points.flat().every((point) => point[1] > 0);
   const isNew = !plot.classList.contains("drawn");
   await plotly.react(canvas, data, layout, CONFIG);
   plot.classList.add("drawn");
@@ -172,6 +187,11 @@ document.addEventListener("click", (event) => {
     globalThis.Plotly.relayout(canvas, { "xaxis.autorange": true, "yaxis.autorange": true });
     canvas.closest("figure").querySelector("summary")?.focus();
   }
+  const scale = event.target.closest?.(".scale");
+  if (scale) {
+    scale.setAttribute("aria-pressed", String(scale.getAttribute("aria-pressed") !== "true"));
+    draw(scale.closest("figure"));
+  }
 });
 
 /* ── when to draw ──────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -195,7 +215,7 @@ export function keep(part, fresh) {
     const after = fresh.querySelector(`figure[data-series][data-chart="${CSS.escape(before.dataset.chart)}"]`);
     if (!after) continue;
     plot.querySelector(".canvas").setAttribute("aria-label", after.querySelector("[role=img]").getAttribute("aria-label"));
-    after.querySelector(".whole").hidden = before.querySelector(".whole").hidden;
+    for (const button of before.querySelectorAll("figcaption button")) after.querySelector(`.${button.className}`).replaceWith(button);
     after.querySelector(".plot").replaceWith(plot);
   }
 }
