@@ -6,6 +6,7 @@ a drawing is the same as JSON, for static/charts.js, which draws it again where 
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from trainwright.watch.plots import Curve, thin
 from trainwright.watch.report import render_number
 
 WIDTH, HEIGHT = 1000.0, 300.0
+Steps = tuple[int, int]
 MAX_LINES = 6
 MAX_POINTS = 600
 MAX_TABLE_ROWS = 25
@@ -67,8 +69,11 @@ class Drawing:
         return not self.lines
 
 
-def draw_run(events: Iterable[Event]) -> list[Drawing]:
-    """Loss, learning rate, gradient norm, throughput and memory of a run; by layer, where it looked into its layers."""
+def draw_run(events: Iterable[Event], between: Steps | None = None) -> list[Drawing]:
+    """Loss, learning rate, gradient norm, throughput and memory of a run; by layer, where it looked into its layers.
+
+    `between` two steps: only what lies there, and so in more detail.
+    """
     events = leave_out_undone(events)
     charts = build_charts(events)
     speed = _read_timing(events, "step", "tokens_per_s")
@@ -78,13 +83,13 @@ def draw_run(events: Iterable[Event]) -> list[Drawing]:
         Chart("throughput", "throughput, tokens per second", {"tokens per second": speed}),
         Chart("memory", "resident memory, MB", {"resident memory": in_mb}),
     ]
-    return [draw_chart(chart) for chart in [*charts[:3], *extra, *charts[3:]]]
+    return [draw_chart(chart, between) for chart in [*charts[:3], *extra, *charts[3:]]]
 
 
-def draw_chart(chart: Chart) -> Drawing:
-    """A chart of named curves; of more than can be told apart, some, evenly spaced."""
+def draw_chart(chart: Chart, between: Steps | None = None) -> Drawing:
+    """A chart of named curves; of more than can be told apart, some, evenly spaced. `between` as for `draw_run`."""
     names = [name for name in pick_groups(list(chart.curves), MAX_LINES) if chart.curves[name].steps]
-    curves = {name: thin(chart.curves[name], MAX_POINTS) for name in names}
+    curves = {name: thin(_cut(chart.curves[name], between), MAX_POINTS) for name in names}
     values = [value for curve in curves.values() for value in curve.values]
     is_log = chart.is_log and bool(values) and min(values) > 0 and max(values) / min(values) > 20
     steps = [step for curve in curves.values() for step in curve.steps]
@@ -257,6 +262,20 @@ def _list_ticks(first: float, last: float, count: int) -> list[float]:
 def _tick_steps(first: float, last: float) -> list[Tick]:
     ticks = [one for one in _list_ticks(first, last, 5) if one == int(one)]
     return [Tick(_percent(one, first, last), f"{int(one):,}") for one in ticks]
+
+
+def _cut(curve: Curve, between: Steps | None) -> Curve:
+    """What lies between two steps, and the points beside them, to which the line leads."""
+    if between is None:
+        return curve
+    begin = max(0, bisect_left(curve.steps, between[0]) - 1)
+    end = bisect_right(curve.steps, between[1]) + 1
+    return Curve(curve.steps[begin:end], curve.values[begin:end])
+
+
+def render_data(drawings: Iterable[Drawing]) -> str:
+    """{name: data} of charts, as JSON."""
+    return "{" + ",".join(f"{json.dumps(one.name)}:{one.data}" for one in drawings if not one.is_empty) + "}"
 
 
 def _tabulate(curves: dict[str, Curve]) -> list[tuple[str, list[str]]]:

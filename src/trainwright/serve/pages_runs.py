@@ -17,7 +17,7 @@ from trainwright.pipeline.compare_runs import compare_runs
 from trainwright.pipeline.inspect import RunState, find_run, find_verdict, list_run_checkpoints, read_state
 from trainwright.pipeline.run_rows import list_rows
 from trainwright.serve.context import Opened
-from trainwright.serve.drawing import draw_chart, draw_run
+from trainwright.serve.drawing import Drawing, draw_chart, draw_run, render_data
 from trainwright.serve.pages import HEADERS, build_router, render_fragment, render_page, render_value
 from trainwright.serve.readers import Readers
 from trainwright.store.run_folder import RunFolder
@@ -35,6 +35,7 @@ MAX_SETBACKS = 20
 MAX_COMPARED = 6
 
 router = build_router()
+Step = Annotated[int, Query(ge=0, lt=2**53)]
 
 
 @router.get("/runs")
@@ -68,6 +69,7 @@ def show_comparison(request: Request, workspace: Opened, run: Annotated[list[str
         "runs": comparison.contestants,
         "notes": comparison.notes,
         "drawings": [draw_chart(chart) for chart in comparison.charts],
+        "curves": "/runs/compare/curves?" + "&".join(f"run={one.run_id}" for one in comparison.contestants),
         "metrics": comparison.metrics,
         "differences": [
             ("Configuration", [(row.key, [_short(value) for value in row.values]) for row in comparison.configuration]),
@@ -75,6 +77,15 @@ def show_comparison(request: Request, workspace: Opened, run: Annotated[list[str
         ],
     }
     return render_page(request, "compare_runs.html.j2", values, title="Runs side by side")
+
+
+@router.get("/runs/compare/curves")
+def read_compared_curves(
+    workspace: Opened, first: Step, last: Step, run: Annotated[list[str] | None, Query()] = None
+) -> Response:
+    """The curves of runs side by side between two steps, in more detail. Raises InvalidValue for fewer than two."""
+    charts = compare_runs((run or [])[:MAX_COMPARED], workspace).charts
+    return _send_data([draw_chart(chart, (first, last)) for chart in charts])
 
 
 @router.get("/runs/{ref}")
@@ -100,6 +111,13 @@ def show_run(request: Request, workspace: Opened, ref: str) -> Response:
 def show_live(request: Request, workspace: Opened, ref: str) -> Response:
     """The part of a run's page that changes while it trains."""
     return render_fragment("run_live.html.j2", _describe_live(request, find_run(ref, workspace), workspace))
+
+
+@router.get("/runs/{ref}/curves")
+def read_curves(request: Request, workspace: Opened, ref: str, first: Step, last: Step) -> Response:
+    """The curves of a run between two steps, in more detail than over all of it."""
+    events = get_readers(request).read(workspace.find_run_folder(find_run(ref, workspace).id))
+    return _send_data(draw_run(events, (first, last)))
 
 
 @router.get("/runs/{ref}/report")
@@ -141,6 +159,10 @@ async def _iter_changes(folder: RunFolder) -> AsyncIterator[str]:
         size = found
         num_looks += 1
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _send_data(drawings: list[Drawing]) -> Response:
+    return Response(render_data(drawings), media_type="application/json", headers=HEADERS)
 
 
 def get_readers(request: Request) -> Readers:

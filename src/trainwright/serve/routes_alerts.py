@@ -20,6 +20,9 @@ class AcknowledgeRequest(Frozen):
     why: Annotated[str, Field(max_length=2000)] = ""
 
 
+NOTHING_SAID = AcknowledgeRequest()
+
+
 @router.get("")
 def list_alerts(
     workspace: Opened,
@@ -42,8 +45,7 @@ def list_channels(workspace: Opened) -> dict[str, Any]:
 
 @router.post("/{alert_id}/acknowledge")
 def acknowledge(
-    alert_id: str, workspace: Opened, caller: Operator, asked: AcknowledgeRequest | None = None
+    alert_id: str, workspace: Opened, caller: Operator, asked: AcknowledgeRequest = NOTHING_SAID
 ) -> dict[str, Any]:
     """Say that somebody has seen it: it is not sent again."""
-    why = "" if asked is None else asked.why
-    return open_book(workspace).acknowledge(alert_id, caller.name, read_now(), why).model_dump(mode="json")
+    return open_book(workspace).acknowledge(alert_id, caller.name, read_now(), asked.why).model_dump(mode="json")

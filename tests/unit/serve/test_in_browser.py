@@ -230,9 +230,11 @@ def test_a_run_is_followed_without_a_reload(open_page, address, tmp_path, world)
         wait_until(page, f"canvas.data.length === 3 && canvas.data[0].x.at(-1) > {num_points} + 50")
         assert page.evaluate("canvas === document.querySelector('[data-chart=loss] .canvas')"), "it was made anew"
         page.evaluate("Plotly.relayout(canvas, {'xaxis.range': [0, 30]})")
-        num_points = page.evaluate("canvas.data[0].x.at(-1)")
-        wait_until(page, f"canvas.data[0].x.at(-1) > {num_points}")
+        before = page.locator("#live progress").get_attribute("value")
+        wait_until(page, "canvas.data[0].x.length === 31")  # of a step each, and the one beside the last
+        wait_until(page, f"document.querySelector('#live progress').value > {before} + 50")
         assert page.evaluate("canvas.layout.xaxis.range[1]") == 30, "what was zoomed into is kept"
+        assert page.evaluate("canvas.data[0].x.length") == 31
         assert page.evaluate("window.stays"), "the page was loaded again"
         assert "left at this pace" in page.locator("#live").inner_text()
         shoot(page, "run-live")

@@ -141,6 +141,19 @@ def test_a_plot_is_also_a_table(client, world):
         assert figure.index("<svg") < figure.index("<table")
 
 
+def test_curves_between_two_steps_are_told_for_one_run_and_for_several(client, world):
+    asked = {"first": 3, "last": 5}
+    for address in (f"/runs/{world.runs[0]}", f"/runs/compare?run={world.runs[0]}&run={world.runs[1]}"):
+        path = re.search(r'data-curves="([^"]+)"', client.get(address).text)[1].replace("&amp;", "&")
+        answer = client.get(f"{path}{'&' if '?' in path else '?'}first=3&last=5")
+        charts = answer.json()
+        assert answer.headers["content-type"] == "application/json"
+        steps = {step for step, _ in charts["learning_rate"]["points"][0]}
+        assert steps == {2, 3, 4, 5, 6}
+    assert client.get(f"/runs/{world.runs[0]}/curves").status_code == 422
+    assert client.get("/runs/compare/curves", params=asked).status_code == 422
+
+
 def test_runs_are_found_by_name_id_and_status(client, world):
     def names(**query):
         return re.findall(r'href="/runs/[0-9a-f]{64}">(\w+)<', client.get("/runs", params=query).text)

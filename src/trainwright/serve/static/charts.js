@@ -3,7 +3,7 @@
 
 const COARSE = matchMedia("(pointer: coarse)");  // a finger on a chart scrolls the page
 const DARK = matchMedia("(prefers-color-scheme: dark)");
-const CONFIG = { displayModeBar: false, doubleClick: "reset", responsive: true, showTips: false };
+const CONFIG = { displayModeBar: false, doubleClick: "autosize", responsive: true, showTips: false };
 
 /* ── the library: its styles go into a sheet of ours, so that no style needs to be allowed in the page ─────────────── */
 let loading = null;
@@ -60,18 +60,18 @@ function layoutOf(figure) {
     exponentformat: "e", tickfont: { size: 11.5 },
   };
   return {
-    autosize: true, margin: { l: 54, r: 6, t: 6, b: 24 }, showlegend: false, uirevision: "stays", hovermode: "x unified",
+    autosize: true, margin: { l: 54, r: 6, t: 6, b: 24 }, showlegend: false, uirevision: "stays", hovermode: "x unified", hoverdistance: -1,
     dragmode: COARSE.matches ? false : "zoom", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft },
     hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink, size: 12.5 }, namelength: -1 },
-    xaxis: { ...axis, showgrid: false, showline: true }, yaxis: { ...axis },
+    xaxis: { ...axis, showgrid: false, showline: true, spikecolor: soft, spikethickness: 1, spikedash: "solid" }, yaxis: { ...axis },
   };
 }
 
 function scaleOf(series) {  // powers of ten alone, where there are enough of them
   const values = series.points.flat().map((point) => Math.log10(point[1]));
   const decades = Math.max(...values) - Math.min(...values);
-  return { type: "log", dtick: decades > 2 ? Math.ceil(decades / 5) : "D2" };
+  return { type: "log", dtick: decades > 2 ? Math.ceil(decades / 5) : "D2", tickformat: ".3~g" };
 }
 
 /* ── what is drawn, by kind ────────────────────────────────────────────────────────────────────────────────────────── */
@@ -101,7 +101,7 @@ const DRAW = {
     const layout = layoutOf(figure);
     const middles = series.counts.map((_, index) => (series.edges[index] + series.edges[index + 1]) / 2);
     const ranges = middles.map((_, index) => `${say(series.edges[index])} to ${say(series.edges[index + 1])}`);
-    Object.assign(layout, { bargap: 0.06, hovermode: "closest" });
+    Object.assign(layout, { bargap: 0.06, hovermode: "closest", hoverdistance: 20 });
     layout.yaxis.hoverformat = ",d";
     const data = [{
       type: "bar", x: middles, y: series.counts, customdata: ranges, hovertemplate: "%{customdata}: %{y}<extra></extra>",
@@ -115,7 +115,7 @@ const DRAW = {
     const layout = layoutOf(figure);
     const soft = read(figure, "--soft"), fail = read(figure, "--fail");
     const places = series.rows.map((_, index) => index);
-    Object.assign(layout, { hovermode: "closest", margin: { l: 10, r: 12, t: 6, b: 26 } });
+    Object.assign(layout, { hovermode: "closest", hoverdistance: 20, margin: { l: 10, r: 12, t: 6, b: 26 } });
     Object.assign(layout.xaxis, { showgrid: true, nticks: 7 });
     Object.assign(layout.yaxis, {
       autorange: "reversed", tickvals: places, automargin: true, showgrid: false, fixedrange: true, ticks: "",
@@ -142,7 +142,8 @@ const ROW_HEIGHT = 30;
 
 async function draw(figure) {
   const plotly = await load();
-  const series = JSON.parse(figure.dataset.series);
+  const whole = JSON.parse(figure.dataset.series);
+  const series = { ...whole, ...await readDetail(figure), log: whole.log };
   const plot = figure.querySelector(".plot");
   const drawn = plot.querySelector("[role=img]");
   let canvas = plot.querySelector(":scope > .canvas");
@@ -153,6 +154,8 @@ async function draw(figure) {
     if (series.kind === "intervals") plot.style.height = `${series.rows.length * ROW_HEIGHT + 44}px`;
   }
   const { data, layout } = DRAW[series.kind](series, figure);
+  const { first, last } = figure.closest(".charts")?.dataset ?? {};
+  if (first !== undefined) layout.xaxis.range = [Number(first), Number(last)];
   const scale = figure.querySelector(".scale");
   if (scale && !series.log) scale.hidden = !series.points.flat().every((point) => point[1] > 0);
   const isNew = !plot.classList.contains("drawn");
@@ -161,11 +164,26 @@ async function draw(figure) {
   if (isNew && series.kind === "lines") canvas.on("plotly_relayout", (change) => zoomTogether(plotly, canvas, change));
 }
 
+/* ── where a page is zoomed in, its curves are asked for again, in the detail of what is seen ─────────────────────── */
+async function readDetail(figure) {
+  const group = figure.closest(".charts");
+  const { curves, first, last } = group?.dataset ?? {};
+  if (first === undefined) return null;
+  const address = new URL(curves, location.href);
+  address.searchParams.set("first", first);
+  address.searchParams.set("last", last);
+  if (group.detailOf !== address.href) {  // asked once for all charts of the page
+    group.detailOf = address.href;
+    group.detail = fetch(address).then((answer) => answer.ok ? answer.json() : {}, () => ({}));
+  }
+  return (await group.detail)[figure.dataset.chart] ?? null;
+}
+
 /* ── charts of one page share their steps: what is zoomed into in one is zoomed into in all ────────────────────────── */
 let isZooming = false;
 
 async function zoomTogether(plotly, canvas, change) {
-  const range = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+  const range = change["xaxis.range"] ?? [change["xaxis.range[0]"], change["xaxis.range[1]"]];
   const isWhole = change["xaxis.autorange"] === true;
   if (isZooming || !(isWhole || range[0] !== undefined)) return;
   isZooming = true;
@@ -178,6 +196,13 @@ async function zoomTogether(plotly, canvas, change) {
     isZooming = false;
   }
   for (const one of others) one.closest("figure").querySelector(".whole").hidden = isWhole;
+  if (!group.dataset.curves) return;
+  if (isWhole) {
+    delete group.dataset.first;
+  } else {
+    Object.assign(group.dataset, { first: Math.max(0, Math.floor(range[0])), last: Math.max(0, Math.ceil(range[1])) });
+  }
+  for (const one of others) draw(one.closest("figure"));
 }
 
 document.addEventListener("click", (event) => {
@@ -210,6 +235,8 @@ export function watch(root) {
 
 /** Take the charts that are drawn over into the newer part of a page, so that they are changed rather than made anew. */
 export function keep(part, fresh) {
+  const group = part.querySelector(".charts[data-first]");
+  if (group) Object.assign(fresh.querySelector(".charts").dataset, { first: group.dataset.first, last: group.dataset.last });
   for (const plot of part.querySelectorAll(".plot.drawn")) {
     const before = plot.closest("figure");
     const after = fresh.querySelector(`figure[data-series][data-chart="${CSS.escape(before.dataset.chart)}"]`);
