@@ -42,8 +42,8 @@ def name_library() -> str | None:
 def list_style_ids() -> tuple[str, ...]:
     """Ids of style elements that the library makes when it is loaded, unless the page has an element of that id already.
 
-    They are for maps, which we do not draw, and our pages allow no style that is not in a sheet: charts.js puts an empty element
-    in their place.
+    They are for maps, which we do not draw, and our pages allow no style that is not in a sheet: charts.js puts an empty
+    element in their place.
     """
     path = find_library()
     return () if path is None else tuple(sorted({found.decode() for found in _STYLE_ID.findall(path.read_bytes())}))

@@ -1,7 +1,7 @@
 """Charts as geometry: what a template needs to draw curves as SVG that is as wide as the page, beside a table of the same.
 
-A curve lies in a box of WIDTH by HEIGHT that is stretched to its place; ticks and names are text of the page around it. `data` of
-a drawing is the same as JSON, for static/charts.js, which draws it again where JavaScript is on.
+A curve lies in a box of WIDTH by HEIGHT that is stretched to its place; ticks and names are text of the page around it.
+`data` of a drawing is the same as JSON, for static/charts.js, which draws it again where JavaScript is on.
 """
 
 import json
@@ -215,7 +215,10 @@ def draw_histogram(values: Sequence[float]) -> HistogramDrawing | None:
     counts, edges = np.histogram(finite, bins=min(MAX_BARS, max(5, round(math.sqrt(len(finite))))))
     first, last, largest = float(edges[0]), float(edges[-1]), int(counts.max())
     width = WIDTH / len(counts)
-    bars = [(round(index * width, 1), round(width, 1), round(count / largest * HEIGHT, 1)) for index, count in enumerate(counts)]
+    bars = [
+        (round(index * width, 1), round(width, 1), round(count / largest * HEIGHT, 1))
+        for index, count in enumerate(counts)
+    ]
     ends = [float(edge) for edge in edges]
     return HistogramDrawing(
         bars=bars,

@@ -154,19 +154,23 @@ def _list_decisions(name: str, workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def _draw_figures(decision: Decision) -> list[tuple[str, IntervalDrawing]]:
-    """(title, drawing) of all figures that were judged: what shares a metric and a limit shares an axis, and nothing else does."""
+    """(title, drawing) of all figures that were judged; only what shares a metric and a limit shares an axis."""
     axes: dict[tuple[str, str, float | None], dict[str, Estimate | None]] = {}
     for result in decision.gates:
         gate, of = result.gate, f"{result.gate.suite} {result.part}".strip()
         values = axes.setdefault((gate.metric, "", gate.limit), {})
         values |= {f"{of}: candidate": result.candidate, f"{of}: baseline": result.baseline}
         if result.difference is not None:
-            axes.setdefault((gate.metric, "difference", _find_margin(gate)), {})[f"{of}: difference"] = result.difference
+            axes.setdefault((gate.metric, "difference", _find_margin(gate)), {})[f"{of}: difference"] = (
+                result.difference
+            )
     drawings = []
     for (metric, what, limit), figures in axes.items():
         drawing = draw_intervals(list(figures.items()), limit)
         if drawing is not None:
-            limited = "" if limit is None else f", the line at {render_number(limit)} is the {'margin' if what else 'limit'}"
+            limited = (
+                "" if limit is None else f", the line at {render_number(limit)} is the {'margin' if what else 'limit'}"
+            )
             drawings.append((f"{render_label(metric)}{', candidate less baseline' if what else ''}{limited}", drawing))
     return drawings
 

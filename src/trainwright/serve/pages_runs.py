@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
 
 from trainwright.core.errors import UnknownRef

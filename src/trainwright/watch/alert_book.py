@@ -295,7 +295,11 @@ def _apply(entry: dict[str, Any], alerts: dict[str, Alert]) -> None:
         return
     before = alerts[entry["id"]]
     if entry["entry"] == "acknowledged":
-        seen = {"acknowledged_at": entry["at"], "acknowledged_by": entry["who"], "acknowledged_why": entry.get("why", "")}
+        seen = {
+            "acknowledged_at": entry["at"],
+            "acknowledged_by": entry["who"],
+            "acknowledged_why": entry.get("why", ""),
+        }
         alerts[before.id] = before.model_copy(update=seen)
     elif entry["entry"] == "escalated":
         changes = {"severity": entry["severity"], "last_sent_at": entry["at"]}

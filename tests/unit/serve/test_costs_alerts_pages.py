@@ -86,7 +86,13 @@ def test_budgets_are_bars_with_the_mark_that_was_passed(client, workspace, world
     spent = sum(client.get(f"/api/costs/{run}").json()["so_far"]["tokens"]["value"] for run in world.runs)
     for run in world.runs:
         label(run, workspace, project="stories")
-    for factor, mark in ((4, "below 50 %"), (1.6, "50 % passed"), (1.25, "75 % passed"), (1.05, "90 % passed"), (1, "reached")):
+    for factor, mark in (
+        (4, "below 50 %"),
+        (1.6, "50 % passed"),
+        (1.25, "75 % passed"),
+        (1.05, "90 % passed"),
+        (1, "reached"),
+    ):
         write_project_limits("stories", LimitsSection(tokens=int(spent * factor)), workspace)
         text = client.get("/costs").text
         assert f">{mark}</span>" in text, factor
@@ -181,7 +187,9 @@ def test_a_dead_channel_is_shown_with_what_waits_for_it(client, workspace):
 def test_all_rules_are_shown_as_they_are_set(client, workspace):
     for name in AlertSettings().rules.model_dump(by_alias=True):
         assert f">{name}</th>" in client.get("/alerts").text
-    (workspace.root / "alerts.yaml").write_text(json.dumps({"rules": {"plateau": {"enabled": False}, "disk": {"free_bytes": 7}}}))
+    (workspace.root / "alerts.yaml").write_text(
+        json.dumps({"rules": {"plateau": {"enabled": False}, "disk": {"free_bytes": 7}}})
+    )
     text = client.get("/alerts").text
     assert re.search(r">plateau</th>.*?>off</span>", text)
     assert "free_bytes 7" in text

@@ -59,12 +59,18 @@ def spend_and_warn(root, world):
     (root / "alerts.yaml").write_text(str(file))
     with open_workspace(root) as workspace:
         for run in world.runs:
-            changes = {"project": "animals", "tags": ("nightly", "small"), "limits": LimitsSection(hours=0.01, energy_kwh=1)}
+            changes = {
+                "project": "animals",
+                "tags": ("nightly", "small"),
+                "limits": LimitsSection(hours=0.01, energy_kwh=1),
+            }
             write_account(run, read_account(run, workspace).model_copy(update=changes), workspace)
         write_project_limits("animals", LimitsSection(tokens=3000, money=1), workspace)
         book, settings = open_book(workspace), AlertSettings.model_validate(file | {"delivery": {"cooldown_s": 0}})
         for step, severity in enumerate(("low", "medium", "high", "critical")):
-            finding = Finding("loss-explosion", severity, f"the loss is {step} {SCRIPT}", step=step, value=9.5, limit=3.0)
+            finding = Finding(
+                "loss-explosion", severity, f"the loss is {step} {SCRIPT}", step=step, value=9.5, limit=3.0
+            )
             book.raise_alert(finding, Subject(world.runs[0], "first"), NOON, settings)
         for _ in range(DEAD_AFTER):
             book.note_failed(*book.list_items()[0], NOON, "no space is left")
