@@ -155,24 +155,21 @@ def _list_decisions(name: str, workspace: Workspace) -> list[dict[str, Any]]:
 
 def _draw_figures(decision: Decision) -> list[tuple[str, IntervalDrawing]]:
     """(title, drawing) of all figures that were judged; only what shares a metric and a limit shares an axis."""
-    axes: dict[tuple[str, str, float | None], dict[str, Estimate | None]] = {}
+    axes: dict[tuple[str, float | None], list[tuple[str, Estimate | None]]] = {}
     for result in decision.gates:
         gate, of = result.gate, f"{result.gate.suite} {result.part}".strip()
-        values = axes.setdefault((gate.metric, "", gate.limit), {})
-        values |= {f"{of}: candidate": result.candidate, f"{of}: baseline": result.baseline}
-        if result.difference is not None:
-            axes.setdefault((gate.metric, "difference", _find_margin(gate)), {})[f"{of}: difference"] = (
-                result.difference
-            )
-    drawings = []
-    for (metric, what, limit), figures in axes.items():
-        drawing = draw_intervals(list(figures.items()), limit)
-        if drawing is not None:
-            limited = (
-                "" if limit is None else f", the line at {render_number(limit)} is the {'margin' if what else 'limit'}"
-            )
-            drawings.append((f"{render_label(metric)}{', candidate less baseline' if what else ''}{limited}", drawing))
-    return drawings
+        metric = render_label(gate.metric)
+        figures = axes.setdefault((_title(metric, gate.limit, "limit"), gate.limit), [])
+        figures += [(f"{of}: candidate", result.candidate), (f"{of}: baseline", result.baseline)]
+        margin = _find_margin(gate)
+        differences = axes.setdefault((_title(f"{metric}, candidate less baseline", margin, "margin"), margin), [])
+        differences.append((f"{of}: difference", result.difference))
+    drawings = [(title, draw_intervals(figures, line)) for (title, line), figures in axes.items()]
+    return [(title, drawing) for title, drawing in drawings if drawing is not None]
+
+
+def _title(what: str, line: float | None, name: str) -> str:
+    return what if line is None else f"{what}; the line is the {name}, {render_number(line)}"
 
 
 def _find_margin(gate: Gate) -> float | None:
