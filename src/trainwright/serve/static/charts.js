@@ -116,7 +116,10 @@ const DRAW = {
     const soft = read(figure, "--soft"), fail = read(figure, "--fail");
     const places = series.rows.map((_, index) => index);
     Object.assign(layout, { hovermode: "closest", hoverdistance: 20, margin: { l: 10, r: 12, t: 6, b: 26 } });
-    Object.assign(layout.xaxis, { showgrid: true, nticks: 7 });
+    const ends = series.rows.flatMap((row) => [row.low, row.value, row.high]).concat(series.limit ?? []);
+    const [low, high] = [Math.min(...ends), Math.max(...ends)];
+    const room = 0.06 * (high - low || Math.abs(high) || 1);
+    Object.assign(layout.xaxis, { showgrid: true, nticks: 7, range: [low - room, high + room] });
     Object.assign(layout.yaxis, {
       autorange: "reversed", tickvals: places, automargin: true, showgrid: false, fixedrange: true, ticks: "",
       ticktext: series.rows.map((row) => cut(row.name, figure.clientWidth < 560 ? 18 : 44) + "  "),
