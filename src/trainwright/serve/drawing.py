@@ -181,7 +181,7 @@ def draw_intervals(estimates: Sequence[tuple[str, Estimate | None]], limit: floa
         IntervalBar(name, place(value), place(low), max(0.4, round(place(high) - place(low), 2)))
         for name, value, low, high in known
     ]
-    ticks = [Tick(place(value), render_number(value)) for value in _list_ticks(first, last, 5)]
+    ticks = [Tick(place(value), f"{value:.6g}") for value in _list_ticks(first, last, 5)]
     data = {
         "kind": "intervals",
         "rows": [{"name": name, "value": value, "low": low, "high": high} for name, value, low, high in known],

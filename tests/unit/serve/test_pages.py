@@ -142,16 +142,16 @@ def test_a_plot_is_also_a_table(client, world):
 
 
 def test_curves_between_two_steps_are_told_for_one_run_and_for_several(client, world):
-    asked = {"first": 3, "last": 5}
-    for address in (f"/runs/{world.runs[0]}", f"/runs/compare?run={world.runs[0]}&run={world.runs[1]}"):
+    def read(address):
         path = re.search(r'data-curves="([^"]+)"', client.get(address).text)[1].replace("&amp;", "&")
         answer = client.get(f"{path}{'&' if '?' in path else '?'}first=3&last=5")
-        charts = answer.json()
         assert answer.headers["content-type"] == "application/json"
-        steps = {step for step, _ in charts["learning_rate"]["points"][0]}
-        assert steps == {2, 3, 4, 5, 6}
+        return {name: [[step for step, _ in curve] for curve in one["points"]] for name, one in answer.json().items()}
+
+    assert read(f"/runs/{world.runs[0]}")["loss"][0] == [2, 3, 4, 5, 6]
+    assert read(f"/runs/compare?run={world.runs[0]}&run={world.runs[1]}")["bits_per_byte"] == [[6], [6]]
     assert client.get(f"/runs/{world.runs[0]}/curves").status_code == 422
-    assert client.get("/runs/compare/curves", params=asked).status_code == 422
+    assert client.get("/runs/compare/curves", params={"first": 3, "last": 5}).status_code == 422
 
 
 def test_runs_are_found_by_name_id_and_status(client, world):

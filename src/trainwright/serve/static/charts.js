@@ -81,7 +81,7 @@ const DRAW = {
     const layout = layoutOf(figure);
     Object.assign(layout.xaxis, { hoverformat: ",d", tickformat: ",d", nticks: 7, unifiedhovertitle: { text: "step %{x}" } });
     const isLog = series.log || figure.querySelector(".scale")?.getAttribute("aria-pressed") === "true";
-    Object.assign(layout.yaxis, isLog ? scaleOf(series) : { nticks: 6 }, { hoverformat: ".5~g" });
+    Object.assign(layout.yaxis, isLog ? scaleOf(series) : { nticks: 6, tickformat: ",.6~g" }, { hoverformat: ".5~g" });
     layout.yaxis.uirevision = isLog;
     // Curves that lie on each other are told apart: the one below shows at both sides. Not where one is the noise of the other.
     const widen = figure.dataset.chart === "loss" || series.names.length > 3 ? 0 : 1.4;
