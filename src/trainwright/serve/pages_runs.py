@@ -1,12 +1,9 @@
 """Pages of runs: the list, one run (followed while it trains), and runs side by side."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
@@ -20,7 +17,7 @@ from trainwright.serve.context import Opened
 from trainwright.serve.drawing import Drawing, draw_chart, draw_run, render_data
 from trainwright.serve.pages import HEADERS, build_router, render_fragment, render_page, render_value
 from trainwright.serve.readers import Readers
-from trainwright.store.run_folder import RunFolder
+from trainwright.serve.streams import send_changes
 from trainwright.store.workspace import Workspace
 from trainwright.watch.curves import find_newest_anatomy
 from trainwright.watch.events import Event, is_finite_number, leave_out_undone
@@ -30,7 +27,6 @@ from trainwright.watch.views import describe_setback
 
 PAGE_SIZE = 50
 STATUSES = ("running", "interrupted", "completed", "failed")
-LOOK_EVERY_S = 1.0
 MAX_SETBACKS = 20
 MAX_COMPARED = 6
 
@@ -138,27 +134,12 @@ def show_report(workspace: Opened, ref: str) -> Response:
 async def follow_run(workspace: Opened, ref: str) -> Response:
     """Server-sent events: `change` whenever the run said more, `end` when nobody writes it any more."""
     folder = await run_in_threadpool(lambda: workspace.find_run_folder(find_run(ref, workspace).id))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_iter_changes(folder), media_type="text/event-stream", headers=headers)
 
+    def look() -> tuple[int, bool]:
+        is_written = folder.is_locked()  # asked before looking, so that what came last is seen
+        return folder.events_path.stat().st_size if folder.events_path.exists() else 0, not is_written
 
-async def _iter_changes(folder: RunFolder) -> AsyncIterator[str]:
-    yield "retry: 2000\n\n"
-    size = None
-    num_looks = 0
-    while True:
-        is_written = folder.is_locked()
-        found = folder.events_path.stat().st_size if folder.events_path.exists() else 0
-        if size is not None and found != size:
-            yield f"id: {found}\nevent: change\ndata: {json.dumps({'num_bytes': found})}\n\n"
-        elif not is_written and size is not None:
-            yield "event: end\ndata: {}\n\n"
-            return
-        elif num_looks % 15 == 0:
-            yield ": still here\n\n"
-        size = found
-        num_looks += 1
-        await asyncio.sleep(LOOK_EVERY_S)
+    return send_changes(look)
 
 
 def _send_data(drawings: list[Drawing]) -> Response:

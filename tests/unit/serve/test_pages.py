@@ -264,6 +264,30 @@ def test_gates_are_asked_from_the_page_and_their_decision_is_shown(client, world
     assert '<line class="limit"' in page.text
 
 
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_job_is_followed_until_it_is_over_and_then_no_more(client):
+    asked = {"manifest": {"data": {"corpus": "builtin:stories"}, "name": "waiting"}}
+    job = client.post("/api/training/start", json=asked).json()["job_id"]
+    page = client.get(f"/jobs/{job}").text
+    assert f'data-follow="/jobs/{job}/changes" data-part="/jobs/{job}/live"' in page
+    part = client.get(f"/jobs/{job}/live")
+    assert "It has said nothing yet." in part.text
+    assert "<html" not in part.text
+    assert send(client, f"/jobs/{job}/stop", page=f"/jobs/{job}").status_code == 303
+    assert "data-follow" not in client.get(f"/jobs/{job}").text
+    with client.stream("GET", f"/jobs/{job}/changes") as answer:
+        assert "event: end" in "".join(answer.iter_text())
+
+
+def test_a_name_that_is_a_script_is_refused_and_shown_as_text(client):
+    script = "<script>document.title='taken'</script>"
+    asked = {"manifest": {"data": {"corpus": "builtin:stories"}, "name": script}}
+    assert client.post("/api/training/start", json=asked).status_code in (400, 422)
+    page = Page(client.get("/runs", params={"words": script}).text)
+    assert script in [field.get("value") for field in page.find("input")]
+    assert len(page.find("script")) == 1
+
+
 # ── whatever is asked ─────────────────────────────────────────────────────────────────────────────────────────────────
 NONSENSE = (
     "x",

@@ -21,9 +21,25 @@ function replace(part, text) {
     if (open.has(summary.textContent)) summary.parentElement.open = true;
   }
   charts?.keep(part, fresh.content);
+  const log = part.querySelector(".log"), place = log && readPlace(log);
   part.replaceChildren(fresh.content);
+  const after = part.querySelector(".log");
+  if (after) putPlace(after, place);
   drawCharts(part);
 }
+
+/* ── a log is seen from its end, and stays where somebody has pushed it ────────────────────────────────────────────── */
+function readPlace(log) {
+  const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  return { top: isAtEnd ? null : log.scrollTop, hasFocus: log === document.activeElement };
+}
+
+function putPlace(log, place) {
+  log.scrollTop = place?.top ?? log.scrollHeight;
+  if (place?.hasFocus) log.focus({ preventScroll: true });
+}
+
+document.querySelectorAll(".log").forEach((log) => putPlace(log, null));
 
 function follow(part) {
   let isFetching = false, isStale = false;
@@ -43,7 +59,7 @@ function follow(part) {
   const stream = new EventSource(part.dataset.follow);
   const state = document.getElementById("live-state");
   stream.addEventListener("change", refresh);
-  stream.addEventListener("end", () => { stream.close(); refresh(); if (state) state.textContent = "ended"; });
+  stream.addEventListener("end", () => { stream.close(); if ("reload" in part.dataset) location.reload(); else refresh(); if (state) state.textContent = "ended"; });
   stream.onopen = () => { if (state) state.textContent = "live"; };
   stream.onerror = () => { if (state) state.textContent = "connecting again …"; };
 }
