@@ -53,7 +53,9 @@ def test_a_run_that_is_stopped_by_its_budget_says_so_through_its_channels(comman
     assert document["channels"][0]["status"] == "well"
 
     one = document["items"][0]["id"]
-    assert command("alerts", "acknowledge", one[:10], "--json").document["acknowledged_by"]
+    acknowledged = command("alerts", "acknowledge", one[:10], "--why", "as it should be", "--json").document
+    assert acknowledged["acknowledged_by"]
+    assert acknowledged["acknowledged_why"] == "as it should be"
     left = command("alerts", "list", "--open", "--json").document["items"]
     assert one not in [alert["id"] for alert in left]
 

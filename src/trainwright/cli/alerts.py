@@ -64,6 +64,7 @@ def list_alerts(
 @app.command("acknowledge")
 def acknowledge(
     alert: Annotated[str, typer.Argument(help="An alert's id, or the beginning of it.")],
+    why: Annotated[str, typer.Option("--why", help="What was found or done, for the record.", show_default=False)] = "",
     workspace: WorkspacePath = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +74,7 @@ def acknowledge(
     from trainwright.watch.usage import read_now
 
     with open_workspace(workspace_root(workspace)) as opened:
-        found = open_book(opened).acknowledge(alert, who_asks(), read_now())
+        found = open_book(opened).acknowledge(alert, who_asks(), read_now(), why)
     if as_json:
         print_json(found.model_dump(mode="json"))
         return

@@ -33,7 +33,7 @@ from trainwright.pipeline.track import read_watch
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.alert_book import CHANNEL_DEAD, Alert, AlertBook, Subject, build_test_alert, is_within_cooldown
-from trainwright.watch.alert_rules import DEFAULT, AlertSettings, File, open_alert_settings
+from trainwright.watch.alert_rules import DEFAULT, AlertSettings, File, Severity, is_at_least, open_alert_settings
 from trainwright.watch.alerts import Finding, Signal, Watcher
 from trainwright.watch.channels import deliver, say_on_stderr, send
 from trainwright.watch.follow import Follower
@@ -71,13 +71,22 @@ def find_settings(given: str | None, workspace: Workspace) -> AlertSettings:
 
 
 def page_alerts(
-    workspace: Workspace, limit: int, after: str | None = None, *, only_open: bool = False
+    workspace: Workspace,
+    limit: int,
+    after: str | None = None,
+    *,
+    only_open: bool = False,
+    at_least: Severity = "low",
 ) -> tuple[list[Alert], str | None]:
     """A page of alerts, newest first, and the id to ask for the next page with (None on the last one).
 
     Raises UnknownRef where there is no alert `after`.
     """
-    alerts = [alert for alert in open_book(workspace).list_alerts() if not only_open or alert.acknowledged_at is None]
+    alerts = [
+        alert
+        for alert in open_book(workspace).list_alerts()
+        if is_at_least(alert.severity, at_least) and not (only_open and alert.acknowledged_at is not None)
+    ]
     if after is not None:
         ids = [alert.id for alert in alerts]
         if after not in ids:
@@ -85,6 +94,14 @@ def page_alerts(
         alerts = alerts[ids.index(after) + 1 :]
     page = alerts[:limit]
     return page, page[-1].id if len(alerts) > limit else None
+
+
+def read_watched_at(workspace: Workspace) -> str | None:
+    """When `alerts watch` last looked at everything; None where it never did, or nothing is known about it."""
+    try:
+        return str(json.loads(_locate_watched(workspace).read_bytes())["at"])
+    except (FileNotFoundError, ValueError, LookupError):
+        return None
 
 
 def try_channel(name: str, given: str | None, workspace: Workspace) -> Alert:
@@ -203,7 +220,7 @@ class WorkspaceWatch:
         self._models = Watcher(settings.rules)
         self._runs: dict[Path, RunWatch | None] = {}
         self._failed_jobs: set[str] = set()
-        self._since = self._read_since()
+        self._since = read_watched_at(workspace) or read_now()  # never watched: from now on
 
     def look(self) -> None:
         """One look at everything. Raises DiskFull, NotWritable, LedgerUnavailable, RunDamaged (of the alerts' own files)."""
@@ -215,7 +232,7 @@ class WorkspaceWatch:
         _look_at_machine(self._machine, self._workspace, self._settings, self._book)
         _deliver(self._book, self._settings, self._say)
         self._since = begun
-        write_file(self._since_path, json.dumps({"at": begun}).encode() + b"\n")
+        write_file(_locate_watched(self._workspace), json.dumps({"at": begun}).encode() + b"\n")
 
     def watch(self, pause: Callable[[float], None] = time.sleep) -> None:
         """Look again and again, until interrupted. Where a look takes long, less often: a tenth of the time is for it."""
@@ -261,15 +278,9 @@ class WorkspaceWatch:
                 )
                 self._book.raise_alert(finding, Subject(job.id, job.name), str(job.ended_at), self._settings)
 
-    @property
-    def _since_path(self) -> Path:
-        return self._book.folder / "watched.json"
 
-    def _read_since(self) -> str:
-        try:
-            return str(json.loads(self._since_path.read_bytes())["at"])
-        except (FileNotFoundError, ValueError, LookupError):  # never watched, or nothing is known about it: from now on
-            return read_now()
+def _locate_watched(workspace: Workspace) -> Path:
+    return open_book(workspace).folder / "watched.json"
 
 
 def _deliver(book: AlertBook, settings: AlertSettings, say: Say) -> None:

@@ -4,6 +4,8 @@ from fastapi import APIRouter
 
 from trainwright.serve import (
     pages,
+    pages_alerts,
+    pages_costs,
     pages_data,
     pages_evaluations,
     pages_jobs,
@@ -22,4 +24,6 @@ PAGES: tuple[APIRouter, ...] = (
     pages_models.router,
     pages_lineage.router,
     pages_jobs.router,
+    pages_costs.router,
+    pages_alerts.router,
 )

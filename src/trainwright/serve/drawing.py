@@ -1,12 +1,16 @@
 """Charts as geometry: what a template needs to draw curves as SVG that is as wide as the page, beside a table of the same.
 
 A curve lies in a box of WIDTH by HEIGHT that is stretched to its place; ticks and names are text of the page around it.
+`data` of a drawing is the same as JSON, for static/charts.js, which draws it again where JavaScript is on.
 """
 
 import json
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from trainwright.core.records import Estimate
 from trainwright.watch.curves import Chart, build_charts, pick_groups
@@ -15,10 +19,14 @@ from trainwright.watch.plots import Curve, thin
 from trainwright.watch.report import render_number
 
 WIDTH, HEIGHT = 1000.0, 300.0
+Steps = tuple[int, int]
 MAX_LINES = 6
 MAX_POINTS = 600
 MAX_TABLE_ROWS = 25
 NUM_TICKS = 4
+MAX_BARS = 40
+MIN_DIFFERENT = 5
+"""Fewer different values than this are counted, not spread over ranges."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,11 @@ class Drawing:
         return not self.lines
 
 
-def draw_run(events: Iterable[Event]) -> list[Drawing]:
-    """Loss, learning rate, gradient norm, throughput and memory of a run; by layer, where it looked into its layers."""
+def draw_run(events: Iterable[Event], between: Steps | None = None) -> list[Drawing]:
+    """Loss, learning rate, gradient norm, throughput and memory of a run; by layer, where it looked into its layers.
+
+    `between` two steps: only what lies there, and so in more detail.
+    """
     events = leave_out_undone(events)
     charts = build_charts(events)
     speed = _read_timing(events, "step", "tokens_per_s")
@@ -72,18 +83,18 @@ def draw_run(events: Iterable[Event]) -> list[Drawing]:
         Chart("throughput", "throughput, tokens per second", {"tokens per second": speed}),
         Chart("memory", "resident memory, MB", {"resident memory": in_mb}),
     ]
-    return [draw_chart(chart) for chart in [*charts[:3], *extra, *charts[3:]]]
+    return [draw_chart(chart, between) for chart in [*charts[:3], *extra, *charts[3:]]]
 
 
-def draw_chart(chart: Chart) -> Drawing:
-    """A chart of named curves; of more than can be told apart, some, evenly spaced."""
+def draw_chart(chart: Chart, between: Steps | None = None) -> Drawing:
+    """A chart of named curves; of more than can be told apart, some, evenly spaced. `between` as for `draw_run`."""
     names = [name for name in pick_groups(list(chart.curves), MAX_LINES) if chart.curves[name].steps]
-    curves = {name: thin(chart.curves[name], MAX_POINTS) for name in names}
+    curves = {name: thin(_cut(chart.curves[name], between), MAX_POINTS) for name in names}
     values = [value for curve in curves.values() for value in curve.values]
     is_log = chart.is_log and bool(values) and min(values) > 0 and max(values) / min(values) > 20
     steps = [step for curve in curves.values() for step in curve.steps]
     if not values:
-        return Drawing(chart.name, chart.title, [], [], [], [], 0, "[]", is_log=False)
+        return Drawing(chart.name, chart.title, [], [], [], [], 0, "", is_log=False)
     x_low, x_high = float(min(steps)), float(max(max(steps), min(steps) + 1))
     y_low, y_high, y_ticks = _scale(min(values), max(values), is_log=is_log)
 
@@ -117,9 +128,10 @@ def draw_chart(chart: Chart) -> Drawing:
         left_out=len(chart.curves) - len(names) if len(chart.curves) > MAX_LINES else 0,
         data=json.dumps(
             {
+                "kind": "lines",
                 "names": names,
                 "points": [list(zip(curve.steps, curve.values, strict=True)) for curve in curves.values()],
-                "range": [x_low, x_high],
+                "log": is_log,
             },
             separators=(",", ":"),
         ),
@@ -145,6 +157,7 @@ class IntervalDrawing:
     bars: list[IntervalBar]
     limit: float | None
     ticks: list[Tick]
+    data: str
 
 
 def draw_intervals(estimates: Sequence[tuple[str, Estimate | None]], limit: float | None) -> IntervalDrawing | None:
@@ -168,8 +181,55 @@ def draw_intervals(estimates: Sequence[tuple[str, Estimate | None]], limit: floa
         IntervalBar(name, place(value), place(low), max(0.4, round(place(high) - place(low), 2)))
         for name, value, low, high in known
     ]
-    ticks = [Tick(place(value), render_number(value)) for value in _list_ticks(first, last, 5)]
-    return IntervalDrawing(bars, None if limit is None else place(limit), [t for t in ticks if 2 <= t.at <= 98])
+    ticks = [Tick(place(value), f"{value:.6g}") for value in _list_ticks(first, last, 5)]
+    data = {
+        "kind": "intervals",
+        "rows": [{"name": name, "value": value, "low": low, "high": high} for name, value, low, high in known],
+        "limit": limit,
+    }
+    return IntervalDrawing(
+        bars,
+        None if limit is None else place(limit),
+        [tick for tick in ticks if 2 <= tick.at <= 98],
+        json.dumps(data, separators=(",", ":")),
+    )
+
+
+# ── histograms ────────────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class HistogramDrawing:
+    """How often values lie in each of some ranges of equal width. `bars`: (left, width, height) of a box of WIDTH by HEIGHT."""
+
+    bars: list[tuple[float, float, float]]
+    ticks: list[Tick]
+    rows: list[tuple[str, int]]
+    num_values: int
+    data: str
+
+
+def draw_histogram(values: Sequence[float]) -> HistogramDrawing | None:
+    """The distribution of finite values; None where there are too few different ones for it to say anything."""
+    finite = [value for value in values if is_finite_number(value)]
+    if len(set(finite)) < MIN_DIFFERENT:
+        return None
+    counts, edges = np.histogram(finite, bins=min(MAX_BARS, max(5, round(math.sqrt(len(finite))))))
+    first, last, largest = float(edges[0]), float(edges[-1]), int(counts.max())
+    width = WIDTH / len(counts)
+    bars = [
+        (round(index * width, 1), round(width, 1), round(count / largest * HEIGHT, 1))
+        for index, count in enumerate(counts)
+    ]
+    ends = [float(edge) for edge in edges]
+    return HistogramDrawing(
+        bars=bars,
+        ticks=[Tick(_percent(one, first, last), f"{one:.6g}") for one in _list_ticks(first, last, 5)],
+        rows=[
+            (f"{render_number(low)} to {render_number(high)}", int(count))
+            for low, high, count in zip(ends[:-1], ends[1:], counts, strict=True)
+        ],
+        num_values=len(finite),
+        data=json.dumps({"kind": "bars", "edges": ends, "counts": counts.tolist()}, separators=(",", ":")),
+    )
 
 
 # ── scales ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,6 +265,20 @@ def _list_ticks(first: float, last: float, count: int) -> list[float]:
 def _tick_steps(first: float, last: float) -> list[Tick]:
     ticks = [one for one in _list_ticks(first, last, 5) if one == int(one)]
     return [Tick(_percent(one, first, last), f"{int(one):,}") for one in ticks]
+
+
+def _cut(curve: Curve, between: Steps | None) -> Curve:
+    """What lies between two steps, and the points beside them, to which the line leads."""
+    if between is None:
+        return curve
+    begin = max(0, bisect_left(curve.steps, between[0]) - 1)
+    end = bisect_right(curve.steps, between[1]) + 1
+    return Curve(curve.steps[begin:end], curve.values[begin:end])
+
+
+def render_data(drawings: Iterable[Drawing]) -> str:
+    """{name: data} of charts, as JSON."""
+    return "{" + ",".join(f"{json.dumps(one.name)}:{one.data}" for one in drawings if not one.is_empty) + "}"
 
 
 def _tabulate(curves: dict[str, Curve]) -> list[tuple[str, list[str]]]:

@@ -13,10 +13,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from trainwright import __version__
 from trainwright.core.errors import InvalidValue, NotPermitted, TrainwrightError, UnknownRoute
 from trainwright.serve.access import COOKIE
+from trainwright.serve.charting import list_style_ids, name_library, send_library
 from trainwright.watch.progress import render_duration
 from trainwright.watch.report import (
     render_bytes,
@@ -34,6 +36,8 @@ NAVIGATION = (
     ("/models", "Models"),
     ("/lineage", "Lineage"),
     ("/jobs", "Jobs"),
+    ("/costs", "Costs"),
+    ("/alerts", "Alerts"),
 )
 """Address and name of every area, in the order in which the work is done."""
 
@@ -43,6 +47,7 @@ AREAS = {"traces": "data", "decisions": "models"}
 CSRF_COOKIE = "trainwright_form"
 CSRF_FIELD = "form_key"
 MAX_FORM_BYTES = 64 * 1024
+MAX_REASON_CHARACTERS = 1000
 
 HEADERS = {
     # No script but ours, nothing from elsewhere, no frame around us: text that got past escaping would still do nothing.
@@ -104,6 +109,7 @@ def open_templates() -> Environment:
         path=lambda text: quote(str(text), safe="@"),
         as_text=render_value,
         day=render_day,
+        code=mark_code,
         limit=lambda check: "–" if check.limit is None else render_quantity(check.limit, check.measured.unit),
     )
     return environment
@@ -127,6 +133,8 @@ def render_page(
             our_version=__version__,
             form_key=key,
             csrf_field=CSRF_FIELD,
+            library=name_library(),
+            style_ids=" ".join(list_style_ids()),
         )
     )
     response = HTMLResponse(text, status_code=status, headers=HEADERS)
@@ -165,6 +173,14 @@ def render_value(value: object) -> str:
     return str(value)
 
 
+def mark_code(text: str) -> Markup:
+    """A docstring's text, with what it has between backquotes as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 # ── forms ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 async def read_form(request: Request) -> dict[str, str]:
     """What a form of ours was sent with.
@@ -190,6 +206,22 @@ async def read_form(request: Request) -> dict[str, str]:
     return form
 
 
+def require_field(form: Mapping[str, str], key: str, what: str) -> str:
+    """A field of a form that may not be empty. Raises InvalidValue."""
+    value = form.get(key, "").strip()
+    if not value:
+        raise InvalidValue(f"The form lacks {what}.", why="The history keeps it.", next_step="Go back, and fill it in.")
+    return value
+
+
+def read_reason(form: Mapping[str, str]) -> str:
+    """Why something is to be done, in one line. Raises InvalidValue where it is missing or too long."""
+    reason = " ".join(require_field(form, "reason", "a reason").split())
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise InvalidValue("The reason is too long.", why=f"It may have {MAX_REASON_CHARACTERS:,} characters.")
+    return reason
+
+
 def redirect(address: str) -> RedirectResponse:
     """Where a form that was taken leads to."""
     return RedirectResponse(address, status_code=303)
@@ -211,8 +243,10 @@ def open_home() -> RedirectResponse:
 
 
 @router.get("/static/{name}")
-def read_static(name: str) -> Response:
-    """The style sheet and the script."""
+def read_static(request: Request, name: str) -> Response:
+    """The style sheets, the scripts, and the charting library."""
+    if name == name_library():
+        return send_library(request)
     kind = STATIC_TYPES.get(name.rpartition(".")[2])
     folder = resources.files("trainwright.serve").joinpath("static")
     known = {entry.name for entry in folder.iterdir()}

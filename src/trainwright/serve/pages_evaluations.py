@@ -23,7 +23,7 @@ from trainwright.evaluate.metrics import METRICS
 from trainwright.pipeline.compare import compare
 from trainwright.pipeline.evaluate import Evaluated, read_evaluation
 from trainwright.serve.context import Opened
-from trainwright.serve.drawing import draw_intervals
+from trainwright.serve.drawing import draw_histogram, draw_intervals
 from trainwright.serve.pages import build_router, render_page, render_value
 from trainwright.store.workspace import Workspace
 
@@ -153,6 +153,7 @@ def show_evaluation(
         if len(rows) > start + PAGE_SIZE
         else None,
         "confusion": tabulate_confusion(of_metric),
+        "histogram": draw_histogram([row.score for row in of_metric if row.score is not None]),
     }
     return render_page(request, "evaluation.html.j2", values, title=f"{record.evalset}: {values['name']}")
 

@@ -3,14 +3,17 @@
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
 
-from trainwright.core.jobs import JobState
+from trainwright.core.jobs import Job, JobState
 from trainwright.pipeline.inspect import find_run
 from trainwright.serve.access import Operator, get_caller
 from trainwright.serve.context import Opened
-from trainwright.serve.pages import build_router, read_form, redirect, render_page
-from trainwright.work.standing import describe_job, list_jobs, read_log
+from trainwright.serve.pages import build_router, read_form, redirect, render_fragment, render_page
+from trainwright.serve.streams import send_changes
+from trainwright.store.workspace import Workspace
+from trainwright.work.standing import describe_job, find_events_path, list_jobs, read_log
 
 PAGE_SIZE = 50
 LOG_BYTES = 64 * 1024
@@ -56,17 +59,30 @@ def show_jobs(
 def show_job(request: Request, workspace: Opened, ref: str) -> Response:
     """One job: how it stands, what was asked for, and the end of its log."""
     job = workspace.jobs.get(workspace.jobs.resolve(ref))
-    text, _ = read_log(job, workspace, -LOG_BYTES)
-    document = describe_job(job, workspace)
-    values = {
-        "job": job,
-        "document": document,
-        "log": text,
-        "log_bytes": LOG_BYTES,
-        "runs": [_name_run(run, workspace) for run in reversed(job.runs)],
-        "may_operate": get_caller(request).may("operator"),
-    }
+    values = {**_describe_live(job, workspace), "may_operate": get_caller(request).may("operator")}
     return render_page(request, "job.html.j2", values, title=f"Job {job.name}")
+
+
+@router.get("/jobs/{ref}/live")
+def show_live(workspace: Opened, ref: str) -> Response:
+    """The part of a job's page that changes while it is worked on."""
+    return render_fragment(
+        "job_live.html.j2", _describe_live(workspace.jobs.get(workspace.jobs.resolve(ref)), workspace)
+    )
+
+
+@router.get("/jobs/{ref}/changes")
+async def follow_job(workspace: Opened, ref: str) -> Response:
+    """Server-sent events: `change` whenever the job, its log or its run said more, `end` when it is over."""
+    job_id = await run_in_threadpool(lambda: workspace.jobs.resolve(ref))
+
+    def look() -> tuple[object, bool]:
+        job = workspace.jobs.get(job_id)
+        path = find_events_path(job, workspace)
+        num_bytes = path.stat().st_size if path is not None and path.exists() else 0
+        return (job.state, job.runs, job.attempts, read_log(job, workspace, -1)[1], num_bytes), job.is_over
+
+    return send_changes(look)
 
 
 @router.post("/jobs/{ref}/stop")
@@ -83,5 +99,15 @@ def resume_job(workspace: Opened, caller: Operator, form: Form, ref: str) -> Res
     return redirect(f"/jobs/{job.id}")
 
 
-def _name_run(run_id: str, workspace: Any) -> tuple[str, str]:
+def _describe_live(job: Job, workspace: Workspace) -> dict[str, Any]:
+    return {
+        "job": job,
+        "progress": describe_job(job, workspace)["progress"],
+        "log": read_log(job, workspace, -LOG_BYTES)[0],
+        "log_bytes": LOG_BYTES,
+        "runs": [_name_run(run, workspace) for run in reversed(job.runs)],
+    }
+
+
+def _name_run(run_id: str, workspace: Workspace) -> tuple[str, str]:
     return run_id, find_run(run_id, workspace).name

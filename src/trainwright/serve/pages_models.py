@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 
 from trainwright.core.errors import InvalidValue
-from trainwright.core.records import STAGES, Decision, Evaluation, GateResult, Policy, Stage
+from trainwright.core.records import STAGES, Decision, Estimate, Evaluation, Gate, GateResult, Policy, Stage
 from trainwright.pipeline.decide import decide
 from trainwright.pipeline.keys import find_keys
 from trainwright.pipeline.models import list_models, show_model
@@ -14,14 +14,22 @@ from trainwright.release.policy import SHIPPED, open_policy
 from trainwright.release.registry import list_revisions, name_ref, parse_stage, read_current
 from trainwright.serve.access import Approver, Operator, get_caller
 from trainwright.serve.context import Opened
-from trainwright.serve.drawing import draw_intervals
-from trainwright.serve.pages import build_router, read_form, redirect, render_page
+from trainwright.serve.drawing import IntervalDrawing, draw_intervals
+from trainwright.serve.pages import (
+    MAX_REASON_CHARACTERS,
+    build_router,
+    read_form,
+    read_reason,
+    redirect,
+    render_page,
+    require_field,
+)
 from trainwright.serve.pages_evaluations import name_model
 from trainwright.store.workspace import Workspace
+from trainwright.watch.report import render_label, render_number
 
 MAX_DECISIONS = 20
 MAX_LOOKED_AT = 500
-MAX_REASON_CHARACTERS = 1000
 
 router = build_router()
 Form = Annotated[dict[str, str], Depends(read_form)]
@@ -65,6 +73,7 @@ def show_decision(request: Request, workspace: Opened, ref: str) -> Response:
         "decision": decision,
         "policy": policy,
         "gates": [_describe_gate(result) for result in decision.gates],
+        "drawings": _draw_figures(decision),
         "evaluations": [(one, name_model(one, workspace)) for one in evaluations if isinstance(one, Evaluation)],
     }
     return render_page(request, "decision.html.j2", values, title=f"Decision about {decision.name}@{decision.stage}")
@@ -75,7 +84,7 @@ def show_decision(request: Request, workspace: Opened, ref: str) -> Response:
 def ask_gates(workspace: Opened, caller: Operator, form: Form, name: str, stage: str) -> Response:
     """Judge a candidate by a policy: a shipped one, or one that was used here before."""
     wanted = parse_stage(stage)
-    candidate = _require(form, "ref", "a candidate")
+    candidate = require_field(form, "ref", "a candidate")
     decision = decide(name, wanted, candidate, _find_policy(form, wanted, workspace), workspace, who=caller.name)
     return redirect(f"/decisions/{decision.id}")
 
@@ -83,7 +92,7 @@ def ask_gates(workspace: Opened, caller: Operator, form: Form, name: str, stage:
 @router.post("/models/{name}/{stage}/promote")
 def promote_model(workspace: Opened, caller: Approver, form: Form, name: str, stage: str) -> Response:
     """Let what was decided on stand at a stage; or what is named, by an override, for the reason that is given."""
-    reason = _read_reason(form)
+    reason = read_reason(form)
     promote(
         name,
         parse_stage(stage),
@@ -104,22 +113,8 @@ def roll_model_back(workspace: Opened, caller: Approver, form: Form, name: str, 
     if chosen and not chosen.isdecimal():
         raise InvalidValue(f"{chosen[:40]!r} is no revision.", why="Revisions are numbered from 1.")
     to = int(chosen) if chosen else None
-    roll_back(name, parse_stage(stage), workspace, who=caller.name, why=_read_reason(form), to=to)
+    roll_back(name, parse_stage(stage), workspace, who=caller.name, why=read_reason(form), to=to)
     return redirect(f"/models/{name}")
-
-
-def _read_reason(form: dict[str, str]) -> str:
-    reason = " ".join(_require(form, "reason", "a reason").split())
-    if len(reason) > MAX_REASON_CHARACTERS:
-        raise InvalidValue("The reason is too long.", why=f"It may have {MAX_REASON_CHARACTERS:,} characters.")
-    return reason
-
-
-def _require(form: dict[str, str], key: str, what: str) -> str:
-    value = form.get(key, "").strip()
-    if not value:
-        raise InvalidValue(f"The form lacks {what}.", why="The history keeps it.", next_step="Go back, and fill it in.")
-    return value
 
 
 def _find_policy(form: dict[str, str], stage: Stage, workspace: Workspace) -> Policy:
@@ -158,15 +153,38 @@ def _list_decisions(name: str, workspace: Workspace) -> list[dict[str, Any]]:
     return [{"decision": one, "gates": [_describe_gate(result) for result in one.gates]} for one in found]
 
 
+def _draw_figures(decision: Decision) -> list[tuple[str, IntervalDrawing]]:
+    """(title, drawing) of all figures that were judged; only what shares a metric and a limit shares an axis."""
+    axes: dict[tuple[str, float | None], list[tuple[str, Estimate | None]]] = {}
+    for result in decision.gates:
+        gate, of = result.gate, f"{result.gate.suite} {result.part}".strip()
+        metric = render_label(gate.metric)
+        figures = axes.setdefault((_title(metric, gate.limit, "limit"), gate.limit), [])
+        figures += [(f"{of}: candidate", result.candidate), (f"{of}: baseline", result.baseline)]
+        margin = _find_margin(gate)
+        differences = axes.setdefault((_title(f"{metric}, candidate less baseline", margin, "margin"), margin), [])
+        differences.append((f"{of}: difference", result.difference))
+    drawings = [(title, draw_intervals(figures, line)) for (title, line), figures in axes.items()]
+    return [(title, drawing) for title, drawing in drawings if drawing is not None]
+
+
+def _title(what: str, line: float | None, name: str) -> str:
+    return what if line is None else f"{what}; the line is the {name}, {render_number(line)}"
+
+
+def _find_margin(gate: Gate) -> float | None:
+    """What a difference is held against; None where that depends on the baseline."""
+    if gate.margin is None or gate.relative:
+        return None
+    return -gate.margin if gate.kind == "non_inferior" else 0.0
+
+
 def _describe_gate(result: GateResult) -> dict[str, Any]:
     """A gate with what it asked for, and the estimate that it looked at, drawn against its limit."""
     gate = result.gate
     compares = gate.kind in ("non_inferior", "superior")
     if compares:
-        margin = (
-            None if gate.margin is None or gate.relative else (-gate.margin if gate.kind == "non_inferior" else 0.0)
-        )
-        drawing = draw_intervals([("difference from the baseline", result.difference)], margin)
+        drawing = draw_intervals([("difference from the baseline", result.difference)], _find_margin(gate))
     else:
         drawing = draw_intervals([("candidate", result.candidate)], gate.limit)
     wanted = {

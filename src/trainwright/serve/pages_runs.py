@@ -1,12 +1,10 @@
 """Pages of runs: the list, one run (followed while it trains), and runs side by side."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
 
@@ -16,22 +14,24 @@ from trainwright.pipeline.compare_runs import compare_runs
 from trainwright.pipeline.inspect import RunState, find_run, find_verdict, list_run_checkpoints, read_state
 from trainwright.pipeline.run_rows import list_rows
 from trainwright.serve.context import Opened
-from trainwright.serve.drawing import draw_chart, draw_run
+from trainwright.serve.drawing import Drawing, draw_chart, draw_run, render_data
 from trainwright.serve.pages import HEADERS, build_router, render_fragment, render_page, render_value
 from trainwright.serve.readers import Readers
-from trainwright.store.run_folder import RunFolder
+from trainwright.serve.streams import send_changes
 from trainwright.store.workspace import Workspace
+from trainwright.watch.curves import find_newest_anatomy
 from trainwright.watch.events import Event, is_finite_number, leave_out_undone
+from trainwright.watch.layers import draw_octaves, find_common_octaves
 from trainwright.watch.live import RunSoFar
 from trainwright.watch.views import describe_setback
 
 PAGE_SIZE = 50
 STATUSES = ("running", "interrupted", "completed", "failed")
-LOOK_EVERY_S = 1.0
 MAX_SETBACKS = 20
 MAX_COMPARED = 6
 
 router = build_router()
+Step = Annotated[int, Query(ge=0, lt=2**53)]
 
 
 @router.get("/runs")
@@ -65,6 +65,7 @@ def show_comparison(request: Request, workspace: Opened, run: Annotated[list[str
         "runs": comparison.contestants,
         "notes": comparison.notes,
         "drawings": [draw_chart(chart) for chart in comparison.charts],
+        "curves": "/runs/compare/curves?" + "&".join(f"run={one.run_id}" for one in comparison.contestants),
         "metrics": comparison.metrics,
         "differences": [
             ("Configuration", [(row.key, [_short(value) for value in row.values]) for row in comparison.configuration]),
@@ -72,6 +73,15 @@ def show_comparison(request: Request, workspace: Opened, run: Annotated[list[str
         ],
     }
     return render_page(request, "compare_runs.html.j2", values, title="Runs side by side")
+
+
+@router.get("/runs/compare/curves")
+def read_compared_curves(
+    workspace: Opened, first: Step, last: Step, run: Annotated[list[str] | None, Query()] = None
+) -> Response:
+    """The curves of runs side by side between two steps, in more detail. Raises InvalidValue for fewer than two."""
+    charts = compare_runs((run or [])[:MAX_COMPARED], workspace).charts
+    return _send_data([draw_chart(chart, (first, last)) for chart in charts])
 
 
 @router.get("/runs/{ref}")
@@ -99,6 +109,13 @@ def show_live(request: Request, workspace: Opened, ref: str) -> Response:
     return render_fragment("run_live.html.j2", _describe_live(request, find_run(ref, workspace), workspace))
 
 
+@router.get("/runs/{ref}/curves")
+def read_curves(request: Request, workspace: Opened, ref: str, first: Step, last: Step) -> Response:
+    """The curves of a run between two steps, in more detail than over all of it."""
+    events = get_readers(request).read(workspace.find_run_folder(find_run(ref, workspace).id))
+    return _send_data(draw_run(events, (first, last)))
+
+
 @router.get("/runs/{ref}/report")
 def show_report(workspace: Opened, ref: str) -> Response:
     """The run's own report, as it was written. It may not run or load anything."""
@@ -117,27 +134,16 @@ def show_report(workspace: Opened, ref: str) -> Response:
 async def follow_run(workspace: Opened, ref: str) -> Response:
     """Server-sent events: `change` whenever the run said more, `end` when nobody writes it any more."""
     folder = await run_in_threadpool(lambda: workspace.find_run_folder(find_run(ref, workspace).id))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_iter_changes(folder), media_type="text/event-stream", headers=headers)
+
+    def look() -> tuple[int, bool]:
+        is_written = folder.is_locked()  # asked before looking, so that what came last is seen
+        return folder.events_path.stat().st_size if folder.events_path.exists() else 0, not is_written
+
+    return send_changes(look)
 
 
-async def _iter_changes(folder: RunFolder) -> AsyncIterator[str]:
-    yield "retry: 2000\n\n"
-    size = None
-    num_looks = 0
-    while True:
-        is_written = folder.is_locked()
-        found = folder.events_path.stat().st_size if folder.events_path.exists() else 0
-        if size is not None and found != size:
-            yield f"id: {found}\nevent: change\ndata: {json.dumps({'num_bytes': found})}\n\n"
-        elif not is_written and size is not None:
-            yield "event: end\ndata: {}\n\n"
-            return
-        elif num_looks % 15 == 0:
-            yield ": still here\n\n"
-        size = found
-        num_looks += 1
-        await asyncio.sleep(LOOK_EVERY_S)
+def _send_data(drawings: list[Drawing]) -> Response:
+    return Response(render_data(drawings), media_type="application/json", headers=HEADERS)
 
 
 def get_readers(request: Request) -> Readers:
@@ -168,6 +174,7 @@ def _describe_live(request: Request, run: Run, workspace: Workspace) -> dict[str
         "num_setbacks": len(setbacks),
         "flags": (so_far.newest("anatomy") or {}).get("flags", []),
         "looked": so_far.newest("anatomy") is not None,
+        "layers": _describe_layers(standing),
         "not_finite": [event["step"] for event in standing if event["kind"] == "step" and _is_odd(event["loss"])][-5:],
     }
 
@@ -185,6 +192,19 @@ def _list_numbers(so_far: RunSoFar, state: RunState) -> list[tuple[str, float | 
         ("throughput", timing.get("tokens_per_s"), "tokens per second"),
         ("memory", _in_mb(anatomy.get("timing", {}).get("rss_bytes")), "MB, resident"),
     ]
+
+
+def _describe_layers(standing: list[Event]) -> dict[str, Any] | None:
+    """The newest look into the layers, with a histogram of each one's gradients; None where there was none.
+
+    A histogram here is as large as a word and made anew with every look: bars of the server's, and no charting library.
+    """
+    anatomy = find_newest_anatomy(standing)
+    if anatomy is None:
+        return None
+    first, last = find_common_octaves(anatomy["groups"])
+    rows = [{**group, "histogram": Markup(draw_octaves(group, first, last))} for group in anatomy["groups"]]
+    return {"step": anatomy["step"], "first": first, "last": last, "rows": rows}
 
 
 def _in_mb(num_bytes: float | None) -> float | None:

@@ -3,13 +3,24 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
+from trainwright.core.records import Frozen
 from trainwright.pipeline.alerts import open_book, page_alerts
 from trainwright.serve.access import Operator
 from trainwright.serve.context import After, Limit, Opened
 from trainwright.watch.usage import read_now
 
 router = APIRouter(prefix="/api/alerts", tags=["alerts"])
+
+
+class AcknowledgeRequest(Frozen):
+    """What was found or done about an alert, for the record."""
+
+    why: Annotated[str, Field(max_length=2000)] = ""
+
+
+NOTHING_SAID = AcknowledgeRequest()
 
 
 @router.get("")
@@ -33,6 +44,8 @@ def list_channels(workspace: Opened) -> dict[str, Any]:
 
 
 @router.post("/{alert_id}/acknowledge")
-def acknowledge(alert_id: str, workspace: Opened, caller: Operator) -> dict[str, Any]:
+def acknowledge(
+    alert_id: str, workspace: Opened, caller: Operator, asked: AcknowledgeRequest = NOTHING_SAID
+) -> dict[str, Any]:
     """Say that somebody has seen it: it is not sent again."""
-    return open_book(workspace).acknowledge(alert_id, caller.name, read_now()).model_dump(mode="json")
+    return open_book(workspace).acknowledge(alert_id, caller.name, read_now(), asked.why).model_dump(mode="json")

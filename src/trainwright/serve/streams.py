@@ -5,9 +5,11 @@ event: job          the job, whenever its state changed; without an id, so that 
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from trainwright.core.errors import RunDamaged, TrainwrightError, UnknownRef
@@ -18,6 +20,8 @@ from trainwright.watch.events import render_event
 from trainwright.watch.follow import Follower
 
 LOOK_EVERY_S = 0.5
+CHANGE_EVERY_S = 1.0
+CHANGE_QUIET_LOOKS = 15
 QUIET_LOOKS = 30
 """After so many looks without anything, a comment is sent: who sits between would cut a silent connection."""
 
@@ -70,6 +74,31 @@ class JobTail:
             return list(job.runs[job.runs.index(matching[0]) :])
         self._seen_run, self._seen_seq = None, -1
         return list(job.runs)
+
+
+def send_changes(look: Callable[[], tuple[object, bool]]) -> StreamingResponse:
+    """Server-sent events for a page that follows something: `change` whenever it stands otherwise, `end` when it is over.
+
+    `look` says how it stands, as something to be compared, and whether it is over.
+    """
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_iter_changes(look), media_type="text/event-stream", headers=headers)
+
+
+async def _iter_changes(look: Callable[[], tuple[object, bool]]) -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    before, _ = await run_in_threadpool(look)
+    for number in itertools.count():
+        if number % CHANGE_QUIET_LOOKS == 0:
+            yield ": still here\n\n"
+        standing, is_over = await run_in_threadpool(look)
+        if standing != before:
+            yield _render("change", "{}")
+        elif is_over:
+            yield _render("end", "{}")
+            return
+        before = standing
+        await asyncio.sleep(CHANGE_EVERY_S)
 
 
 async def iter_messages(tail: JobTail) -> AsyncIterator[str]:

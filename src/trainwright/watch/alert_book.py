@@ -57,6 +57,7 @@ class Alert(Frozen):
     last_sent_at: str = ""
     acknowledged_at: str | None = None
     acknowledged_by: str | None = None
+    acknowledged_why: str = ""
 
 
 class Item(Frozen):
@@ -139,8 +140,8 @@ class AlertBook:
                     escalated.append(louder)
         return escalated
 
-    def acknowledge(self, alert_id: str, who: str, at: str) -> Alert:
-        """Say that somebody has seen it; it is not escalated any more. An id may be cut short.
+    def acknowledge(self, alert_id: str, who: str, at: str, why: str = "") -> Alert:
+        """Say that somebody has seen it, and what came of that; it is not escalated any more. An id may be cut short.
 
         Raises UnknownRef, AmbiguousRef.
         """
@@ -152,7 +153,7 @@ class AlertBook:
             if len(found) > 1:
                 raise AmbiguousRef(f"{len(found)} alerts begin with {alert_id}.", next_step="Give more of the id.")
             if found[0].acknowledged_at is None:
-                self._append({"entry": "acknowledged", "id": found[0].id, "who": who, "at": at})
+                self._append({"entry": "acknowledged", "id": found[0].id, "who": who, "at": at, "why": why})
             return self._read()[found[0].id]
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -294,7 +295,12 @@ def _apply(entry: dict[str, Any], alerts: dict[str, Alert]) -> None:
         return
     before = alerts[entry["id"]]
     if entry["entry"] == "acknowledged":
-        alerts[before.id] = before.model_copy(update={"acknowledged_at": entry["at"], "acknowledged_by": entry["who"]})
+        seen = {
+            "acknowledged_at": entry["at"],
+            "acknowledged_by": entry["who"],
+            "acknowledged_why": entry.get("why", ""),
+        }
+        alerts[before.id] = before.model_copy(update=seen)
     elif entry["entry"] == "escalated":
         changes = {"severity": entry["severity"], "last_sent_at": entry["at"]}
         alerts[before.id] = before.model_copy(update=changes | {"num_escalations": before.num_escalations + 1})

@@ -28,7 +28,7 @@ def build_layers(events: Sequence[Event]) -> dict[str, Any] | None:
         "charts": [_draw(key, title, events) for key, title in LAYER_QUANTITIES.items()],
         "first": first,
         "last": last,
-        "rows": [{**group, "histogram": _draw_histogram(group, first, last)} for group in anatomy["groups"]],
+        "rows": [{**group, "histogram": draw_octaves(group, first, last)} for group in anatomy["groups"]],
         "flags": _list_flags(events),
     }
 
@@ -50,7 +50,7 @@ def _draw(key: str, title: str, events: Sequence[Event]) -> dict[str, str]:
     }
 
 
-def _draw_histogram(group: Mapping[str, Any], first: int, last: int) -> str:
+def draw_octaves(group: Mapping[str, Any], first: int, last: int) -> str:
     """Bars as an `<svg>` element; every number in it is ours, and the group's name is left to the page."""
     largest = max(group["octaves"], default=0)
     bars = []

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainwright.core.records import Estimate
-from trainwright.serve.drawing import HEIGHT, MAX_POINTS, MAX_TABLE_ROWS, WIDTH, draw_chart, draw_intervals, draw_run
+from trainwright.serve.drawing import (
+    HEIGHT,
+    MAX_POINTS,
+    MAX_TABLE_ROWS,
+    WIDTH,
+    draw_chart,
+    draw_histogram,
+    draw_intervals,
+    draw_run,
+)
 from trainwright.watch.curves import Chart
 from trainwright.watch.plots import Curve
 
@@ -42,6 +51,22 @@ def test_a_long_curve_is_thinned_and_its_spike_stays():
     assert [7_778, 50.0] in points
     assert len(drawing.rows) == MAX_TABLE_ROWS
     assert (drawing.rows[0][0], drawing.rows[-1][0]) == ("1", "20,000")
+
+
+def test_between_two_steps_a_curve_has_all_its_points_and_leads_on_to_those_beside_them():
+    chart = Chart("one", "one", {"a": curve(range(20_000)), "b": Curve((5,), (1.0,))})
+    points = json.loads(draw_chart(chart, between=(100, 103)).data)["points"]
+    assert [step for step, _ in points[0]] == [99, 100, 101, 102, 103, 104]
+    assert [step for step, _ in points[1]] == [5]
+
+
+def test_histograms_count_every_finite_value_once():
+    values = [0.1 * number for number in range(100)] + [float("nan")]
+    drawing = draw_histogram(values)
+    assert sum(count for _, count in drawing.rows) == drawing.num_values == 100
+    assert max(height for _, _, height in drawing.bars) == HEIGHT
+    assert sum(json.loads(drawing.data)["counts"]) == 100
+    assert draw_histogram([0.0, 1.0] * 50) is None, "two values are counted, not spread"
 
 
 def test_where_nothing_was_said_nothing_is_drawn():

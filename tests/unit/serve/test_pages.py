@@ -9,7 +9,7 @@ from trainwright.pipeline.models import show_model
 from trainwright.serve.dashboard import PAGES
 from trainwright.serve.pages import CSRF_FIELD
 
-AREAS = ("/runs", "/data", "/traces", "/evaluations", "/models", "/lineage", "/jobs")
+AREAS = ("/runs", "/data", "/traces", "/evaluations", "/models", "/lineage", "/jobs", "/costs", "/alerts")
 VOID = {"meta", "link", "input", "br", "img", "hr", "path", "line", "circle", "polyline"}
 
 
@@ -57,6 +57,9 @@ def addresses_of(world):
         f"/decisions/{world.decision}",
         "/lineage?ref=zoo@production&check=yes",
         f"/lineage?ref={world.traces[0]}",
+        *(f"/costs?by={by}" for by in ("project", "user", "tag")),
+        f"/costs/{world.runs[0]}",
+        "/alerts?which=all&severity=high",
         "/login",
     )
 
@@ -136,6 +139,19 @@ def test_a_plot_is_also_a_table(client, world):
     for figure in text.split("<figure")[1:]:
         assert "<polyline" in figure
         assert figure.index("<svg") < figure.index("<table")
+
+
+def test_curves_between_two_steps_are_told_for_one_run_and_for_several(client, world):
+    def read(address):
+        path = re.search(r'data-curves="([^"]+)"', client.get(address).text)[1].replace("&amp;", "&")
+        answer = client.get(f"{path}{'&' if '?' in path else '?'}first=3&last=5")
+        assert answer.headers["content-type"] == "application/json"
+        return {name: [[step for step, _ in curve] for curve in one["points"]] for name, one in answer.json().items()}
+
+    assert read(f"/runs/{world.runs[0]}")["loss"][0] == [2, 3, 4, 5, 6]
+    assert read(f"/runs/compare?run={world.runs[0]}&run={world.runs[1]}")["bits_per_byte"] == [[6], [6]]
+    assert client.get(f"/runs/{world.runs[0]}/curves").status_code == 422
+    assert client.get("/runs/compare/curves", params={"first": 3, "last": 5}).status_code == 422
 
 
 def test_runs_are_found_by_name_id_and_status(client, world):
@@ -246,6 +262,30 @@ def test_gates_are_asked_from_the_page_and_their_decision_is_shown(client, world
     page = client.get(answer.headers["location"])
     assert "choice correct at least 0.99" in page.text
     assert '<line class="limit"' in page.text
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_job_is_followed_until_it_is_over_and_then_no_more(client):
+    asked = {"manifest": {"data": {"corpus": "builtin:stories"}, "name": "waiting"}}
+    job = client.post("/api/training/start", json=asked).json()["job_id"]
+    page = client.get(f"/jobs/{job}").text
+    assert f'data-follow="/jobs/{job}/changes" data-part="/jobs/{job}/live"' in page
+    part = client.get(f"/jobs/{job}/live")
+    assert "It has said nothing yet." in part.text
+    assert "<html" not in part.text
+    assert send(client, f"/jobs/{job}/stop", page=f"/jobs/{job}").status_code == 303
+    assert "data-follow" not in client.get(f"/jobs/{job}").text
+    with client.stream("GET", f"/jobs/{job}/changes") as answer:
+        assert "event: end" in "".join(answer.iter_text())
+
+
+def test_a_name_that_is_a_script_is_refused_and_shown_as_text(client):
+    script = "<script>document.title='taken'</script>"
+    asked = {"manifest": {"data": {"corpus": "builtin:stories"}, "name": script}}
+    assert client.post("/api/training/start", json=asked).status_code in (400, 422)
+    page = Page(client.get("/runs", params={"words": script}).text)
+    assert script in [field.get("value") for field in page.find("input")]
+    assert len(page.find("script")) == 1
 
 
 # ── whatever is asked ─────────────────────────────────────────────────────────────────────────────────────────────────
