@@ -220,7 +220,7 @@ def _render_ranks(view: "SweepView") -> Any:
     table.add_column("trial", justify="right")
     for key in keys:
         table.add_column(key.rpartition(".")[2].replace("_", " "), justify="right")
-    for heading in (view.sweep.objective.metric.replace("_", " "), "behind the first", "run"):
+    for heading in (view.sweep.objective.metric.replace("_", " "), "behind the first", "p", "run"):
         table.add_column(heading)
     for rank in view.ranks:
         state = view.find_state(rank.number)
@@ -232,6 +232,7 @@ def _render_ranks(view: "SweepView") -> Any:
             *values,
             shown,
             _describe_difference(rank, state.error),
+            "" if rank.p_adjusted is None else f"{rank.p_adjusted:.2g}",
             view.run_ids.get((rank.number, 0), "")[:12],
         )
     return table
@@ -246,8 +247,7 @@ def _describe_difference(rank: "Rank", error: str | None) -> str:
         return ""
     if rank.difference.low is None:
         return f"{rank.difference.value:+.4f}"
-    p = "" if rank.p_adjusted is None else f", p {rank.p_adjusted:.2g}"
-    return f"{rank.difference.value:+.4f} ({rank.difference.low:+.4f} to {rank.difference.high:+.4f}{p})"
+    return f"{rank.difference.value:+.4f} ({rank.difference.low:+.4f} to {rank.difference.high:+.4f})"
 
 
 def _print_importance(view: "SweepView", console: "Console") -> None:

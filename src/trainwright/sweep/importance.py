@@ -185,7 +185,7 @@ def _count_cells(dimension: Dimension) -> int:
 
 def _find_width(counts: Floats, used: Places) -> float:
     """Scott's rule, on the smaller of deviation and quartile range; never so narrow that a kernel is within half a cell."""
-    n = counts.sum()
+    n = float(counts.sum())
     mean = (used @ counts[used]) / n
     deviation = math.sqrt(((used - mean) ** 2 @ counts[used]) / max(1.0, n - 1))
     places = np.repeat(used, counts[used].astype(np.intp))

@@ -88,13 +88,13 @@ def list_notes(sweep: Sweep, states: Sequence[TrialState], ranks: Sequence[Rank]
     if len(placed) > 1:
         notes.append(
             f"The first of {len(placed)} was chosen by the very {metric} that is shown, so it is likely to be worse when it is "
-            f"run again; `trainwright sweep confirm {sweep.id[:12]}` does that with fresh seeds. The held-out text stays the "
+            f"run again; trainwright sweep confirm {sweep.id[:12]} does that with fresh seeds. The held-out text stays the "
             "same: what was chosen by it has fitted it a little."
         )
     if len(placed) > 1 and sweep.num_seeds == 1:
         notes.append(
             "Each trial was run with one seed. How far runs with other seeds lie apart was not measured, so it cannot be told "
-            "whether trials that are close are really in this order; `seeds: 3` in the sweep file measures it."
+            "whether trials that are close are really in this order; seeds: 3 in the sweep file measures it."
         )
     elif len(placed) > 1:
         alike = sum(rank.place != 1 and (rank.p_adjusted is None or rank.p_adjusted >= ALPHA) for rank in placed)

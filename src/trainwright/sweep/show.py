@@ -6,7 +6,7 @@ from typing import Any
 
 from trainwright.core.errors import ObjectiveMissing
 from trainwright.core.manifest import LimitsSection
-from trainwright.core.records import Plan, Sweep
+from trainwright.core.records import Plan, Report, Sweep
 from trainwright.store.workspace import Workspace
 from trainwright.sweep.folder import SweepFolder
 from trainwright.sweep.importance import Importance, measure_importance
@@ -166,7 +166,7 @@ def view_sweep(sweep: Sweep, workspace: Workspace) -> SweepView:
     """All about a sweep: ranking, importance, what was confirmed, and what has to be known to read it."""
     row = read_row(sweep, workspace)
     ranks = rank_trials(sweep, row.states)
-    notes = list_notes(sweep, row.states, ranks) + _list_notes_of_plans(row.states, workspace)
+    notes = list_notes(sweep, row.states, ranks) + _list_notes_of_runs(row.states, workspace)
     return SweepView(
         row=row,
         ranks=ranks,
@@ -215,16 +215,26 @@ def _find_run_ids(states: Sequence[TrialState], workspace: Workspace) -> dict[tu
     return found
 
 
-def _list_notes_of_plans(states: Sequence[TrialState], workspace: Workspace) -> list[str]:
-    """Where the arithmetic was not done alike, a part of the differences may be its own."""
-    frameworks = set()
+def _list_notes_of_runs(states: Sequence[TrialState], workspace: Workspace) -> list[str]:
+    """Where the arithmetic was not done alike, a part of the differences is its own; what does not pass its checks."""
+    frameworks, unsound = set(), set()
     for run in iter_runs(states):
         plan = workspace.ledger.get(run.trial.plan) if run.trial.plan is not None else None
         if isinstance(plan, Plan):
             frameworks.add(f"{plan.compute.framework} {plan.compute.dtype}")
-    if len(frameworks) < 2:
-        return []
-    return [
-        f"The trials did not compute alike ({', '.join(sorted(frameworks))}); set compute.framework and compute.dtype "
-        "in the manifest to keep that out of the differences."
-    ]
+        named = run.outcome.report if run.outcome is not None else None
+        report = None if named is None else workspace.ledger.get(named)
+        if isinstance(report, Report) and any(check.passed is False for check in report.checks):
+            unsound.add(run.trial.number)
+    notes = []
+    if len(frameworks) > 1:
+        notes.append(
+            f"The trials did not compute alike ({', '.join(sorted(frameworks))}); set compute.framework and compute.dtype "
+            "in the manifest to keep that out of the differences."
+        )
+    if unsound:
+        shown = ", ".join(str(number) for number in sorted(unsound))
+        notes.append(
+            f"Checks or budgets failed in trial {shown}; the ranking does not look at them, the runs' reports do."
+        )
+    return notes
