@@ -89,7 +89,7 @@ def begin_sweep(search: Search, hands: Hands) -> Sweep:
     dataset = prepare_data(search.base, workspace, journal)
     origin = find_origin_of(search.base, workspace)
     # A ref may move while the sweep goes on: all trials start from what it names now.
-    pinned = [f"train.start={origin.start.source}"] if origin is not None and origin.start is not None else []
+    pinned = [f'train.start="{origin.start.source}"'] if origin is not None and origin.start is not None else []
     sweep = Sweep(
         name=search.name,
         dataset=dataset.id,
