@@ -191,4 +191,4 @@ def _find_width(counts: Floats, used: Places) -> float:
     places = np.repeat(used, counts[used].astype(np.intp))
     quartiles = np.quantile(places, [0.25, 0.75], method="inverted_cdf")
     spread = min(deviation, float(quartiles[1] - quartiles[0]) / 1.34)
-    return max(1.059 * spread * n**-0.2, 0.5 / 1.64)
+    return max(1.059 * spread * math.pow(n, -0.2), 0.5 / 1.64)
