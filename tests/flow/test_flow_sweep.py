@@ -69,6 +69,7 @@ def test_trials_are_ranked_and_an_impossible_one_fails_with_its_error_while_the_
     assert "dataset" in lineage
 
 
+@pytest.mark.timeout(900)  # nine processes, one after the other
 def test_killed_anywhere_a_sweep_goes_on_to_the_same_table_and_runs_nothing_twice(command, swept, corpus, at_instant):
     write_sweep(command, **GRID, limits={"tokens": 500})
     words = sweep_words(command, corpus)

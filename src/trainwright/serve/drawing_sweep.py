@@ -74,12 +74,11 @@ def draw_parallel(sweep: Sweep, states: Sequence[TrialState], ranks: Sequence[Ra
 def _build_axis(dimension: Dimension, at: float) -> Axis:
     if dimension.kind == "categorical":
         ticks = [Tick(_find_height(dimension, value), _render(value)) for value in dimension.values]
-    elif dimension.log:
-        middle = math.sqrt(float(dimension.low or 0) * float(dimension.high or 0))
-        ends = (dimension.low, middle if dimension.kind == "float" else round(middle), dimension.high)
-        ticks = [Tick(_find_height(dimension, value), _render(value)) for value in dict.fromkeys(ends)]
     else:
-        ticks = _tick_ends(float(dimension.low or 0), float(dimension.high or 0))
+        low, high = dimension.low or 0, dimension.high or 0
+        middle = math.sqrt(low * high) if dimension.log else (low + high) / 2
+        marked = (low, middle if dimension.kind == "float" else round(middle), high)
+        ticks = [Tick(_find_height(dimension, value), _render(value)) for value in dict.fromkeys(marked)]
     return Axis(dimension.key, at, ticks, dimension.log)
 
 

@@ -86,10 +86,12 @@ def list_notes(sweep: Sweep, states: Sequence[TrialState], ranks: Sequence[Rank]
     placed = [rank for rank in ranks if rank.place is not None]
     metric, notes = sweep.objective.metric.replace("_", " "), []
     if len(placed) > 1:
+        was_confirmed = any(state.confirming for state in states if state.number == placed[0].number)
+        again = f"trainwright sweep confirm {sweep.id[:12]} does that with fresh seeds"
         notes.append(
             f"The first of {len(placed)} was chosen by the very {metric} that is shown, so it is likely to be worse when it is "
-            f"run again; trainwright sweep confirm {sweep.id[:12]} does that with fresh seeds. The held-out text stays the "
-            "same: what was chosen by it has fitted it a little."
+            f"run again{': what fresh seeds gave is the fairer figure' if was_confirmed else f'; {again}'}. The held-out text "
+            "stays the same: what was chosen by it has fitted it a little."
         )
     if len(placed) > 1 and sweep.num_seeds == 1:
         notes.append(
