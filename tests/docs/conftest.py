@@ -87,7 +87,8 @@ class Reader:
             programs / "trainwright",
             f'case "$1" in\n'
             f'run|plan) exec "{sys.executable}" -m trainwright "$@" {appended} $LENGTH ;;\n'
-            f'jobs) if [ "$2" = start ]; then set -- "$@" {appended} $LENGTH; fi ;;\nesac\n'
+            f'jobs) if [ "$2" = start ]; then set -- "$@" {appended} $LENGTH; fi ;;\n'
+            f'sweep) if [ "$2" = run ]; then set -- "$@" {appended} $LENGTH; fi ;;\nesac\n'
             f'exec "{sys.executable}" -m trainwright "$@"',
         )
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAINWRIGHT")}

@@ -16,7 +16,7 @@ from trainwright.core.hashing import digest_json
 OPAQUE = {"plan", "configuration", "environment", "choice", "artefacts", "final_metrics", "phases", "checks"}
 OPAQUE |= {"figures", "columns", "packages", "precision", "recall"}
 OPAQUE |= {"num_by_slice", "curves", "groups", "verdict", "num_records"}
-OPAQUE |= {"manifest", "overrides", "jobs"}
+OPAQUE |= {"manifest", "overrides", "jobs", "values"}
 OPAQUE |= {"meta", "trace", "step_types", "adapters", "recipe", "statistics", "splits", "num_by_split"}
 OPAQUE |= {"settings", "compute", "metrics", "statuses", "aggregates", "estimates", "outcomes", "differing_settings"}
 
@@ -130,7 +130,7 @@ def test_everything_in_a_workspace_is_documented(page, guide_folder):
 def test_everything_in_a_run_folder_is_documented(page, guide_folder):
     documented = words_of(section_of(page, "A run folder"))
     folders = list((guide_folder / ".trainwright" / "runs").iterdir())
-    assert len(folders) == 6
+    assert len(folders) == 7
     found = {path.name + "/" * path.is_dir() for folder in folders for path in folder.iterdir()}
     assert found <= documented
     assert documented >= {"plan.json", "events.jsonl", "report.html"}
@@ -193,6 +193,9 @@ JSON_COMMANDS = {
     "`runs watch`": ["runs", "watch", "manual@latest"],
     "`runs compare`": ["runs", "compare", "manual@latest", "slower@latest"],
     "`runs seeds`": ["runs", "seeds", "manual@latest"],
+    "`sweep list`": ["sweep", "list"],
+    "`sweep show`": ["sweep", "show", "rates", "--plot"],
+    "`sweep run`, `sweep resume`, `sweep confirm`": ["sweep", "resume", "rates"],
     "`runs track`": [],  # needs a tracker: tests/interop
     "`costs`": ["costs", "manual@latest"],
     "`budgets list`": ["budgets", "list"],

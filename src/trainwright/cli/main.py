@@ -24,6 +24,7 @@ VERBS = {
     "plan": "Settle every number of a run and print it, without training.",
     "resume": "Go on with an interrupted run, exactly where it stood.",
     "train": "Go on from a checkpoint of another run, with other settings if wanted.",
+    "sweep": "Try values of a manifest's keys, and rank what comes of them.",
     "runs": "List runs; show, watch, compare or track them.",
     "traces": "Import reasoning traces and conversations, and look at them.",
     "data": "Build dataset versions of traces, compare, export, check and forget.",

@@ -24,19 +24,20 @@
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
     ├── TrainingError ................. 4  the training run
-    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
+    │   ├── NonFiniteLoss, TrainingUnstable, RunBusy, SweepBusy, RunDamaged, PlanMismatch, UnsupportedPlan, Drift
     │   ├── ModelUnreadable, WeightsMissing, PickledWeights
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged, JobCrashed, JobOutOfMemory
     ├── EvaluationError ............... 5  validation or evaluation
     │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
-    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent
+    │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent, ObjectiveMissing
     │   └── EndpointRefused, EndpointUnreachable, AuditDamaged
     ├── ReleaseError .................. 6  what may stand where
     │   └── GateRefused, NotDecided, ReleasePinned, StageSkipped, ReleaseDamaged
     ├── BudgetReached ................. 7  a limit on what may be spent is reached; resumable
     ├── InternalError ................ 70  a fault of ours
     └── Interrupted ................. 130  stopped by the user; resumable
+        └── TrialPruned ............. 130  stopped by its sweep
 
 An error carries what happened (`message`), `why`, and what to do `next`. The CLI, REST and the dashboard all render the
 same four fields, so a class here is the whole definition of a failure.
@@ -540,6 +541,12 @@ class RunBusy(TrainingError):
     name, http_status = "run-busy", 409
 
 
+class SweepBusy(TrainingError):
+    """Another process is working on this sweep."""
+
+    name, http_status = "sweep-busy", 409
+
+
 class RunDamaged(TrainingError):
     """A file of the run folder is missing, or is no longer what its id says; the file is named."""
 
@@ -703,6 +710,12 @@ class EvidenceUnreadable(EvaluationError):
     name = "evidence-unreadable"
 
 
+class ObjectiveMissing(EvaluationError):
+    """A finished run has no figure for what a sweep ranks by, or no trial of a sweep has one."""
+
+    name = "objective-missing"
+
+
 class AuditDamaged(EvaluationError):
     """A line of the audit log does not follow from the one before it, or was changed; the line is named."""
 
@@ -769,6 +782,12 @@ class Interrupted(TrainwrightError):
     """Stopped by the user (Ctrl-C or SIGTERM); the run was checkpointed and can be resumed."""
 
     name, exit_code, http_status = "interrupted", 130, 409
+
+
+class TrialPruned(Interrupted):
+    """A sweep stopped a trial's run that was behind the others; the sweep itself goes on."""
+
+    name = "trial-pruned"
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

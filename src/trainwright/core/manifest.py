@@ -417,7 +417,7 @@ def _parse_override(override: str) -> dict[str, Any]:
             why=" ".join(str(error).split()),
             next_step=f"Put text in quotes: {dotted}='\"…\"'",
         ) from error
-    return _nest(dotted, _as_number(value))
+    return _nest(dotted, as_number(value))
 
 
 def list_override_keys(overrides: Sequence[str]) -> list[str]:
@@ -436,7 +436,7 @@ def _iter_leaf_keys(document: Mapping[str, Any], prefix: str = "") -> Iterator[s
 _EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
     """YAML 1.1 reads 3e-4 as text; a person means the number. Words such as `inf` stay words."""
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
@@ -546,6 +546,18 @@ def iter_manifest_keys(section: type[Section] = Manifest, prefix: str = "") -> I
         yield prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from iter_manifest_keys(field.annotation, f"{prefix}{name}.")
+
+
+def require_manifest_key(dotted: str) -> None:
+    """Raises UnknownKey, naming the nearest, where the manifest has no such key; InvalidValue where it is a section."""
+    known = list(iter_manifest_keys())
+    if dotted not in known:
+        raise _unknown_key(dotted, known)
+    if any(key.startswith(f"{dotted}.") for key in known):
+        raise InvalidValue(
+            f"{dotted} is a section of the manifest, and has no value of its own.",
+            next_step=f"Name one of its keys: docs/manifest.md lists them below {dotted}.",
+        )
 
 
 def schema_of_keys(section: type[Section]) -> dict[str, Any]:

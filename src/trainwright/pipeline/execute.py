@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from trainwright.backends.catalogue import open_backend
 from trainwright.backends.protocol import Model, Trainer
@@ -108,10 +108,12 @@ def execute(
     return Trained(folder, run, result.position, _training_peak(memory, start, result.position))
 
 
-def record_failure(run: Run, error: TrainwrightError, workspace: Workspace) -> None:
-    """Put on record that a run ended in an error."""
+def record_failure(
+    run: Run, error: TrainwrightError, workspace: Workspace, status: Literal["failed", "pruned"] = "failed"
+) -> None:
+    """Put on record that a run ended in an error, or was stopped because it was behind."""
     workspace.ledger.put(
-        Outcome(run=run.id, status="failed", checkpoint=None, report=None, error=f"{error.name}: {error.message}")
+        Outcome(run=run.id, status=status, checkpoint=None, report=None, error=f"{error.name}: {error.message}")
     )
 
 

@@ -21,7 +21,7 @@ from trainwright.watch.live import Viewer
 
 PAGE = 100
 LOOK_EVERY_S = 0.5
-Status = Literal["running", "interrupted", "budget-reached", "completed", "failed"]
+Status = Literal["running", "interrupted", "budget-reached", "completed", "failed", "pruned"]
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,7 @@ def prepare(
         findings = check_prerequisites(manifest, workspace, origin)
         require_all(findings)
         phase.detail = f"{len(findings)} checks passed"
-    with journal.phase("data") as phase:
-        if manifest.data.traces is None:
-            dataset = prepare_dataset(manifest, workspace, journal, phase, skip=skip_corpus)
-        else:
-            dataset = prepare_traces(manifest, workspace, phase)
+    dataset = prepare_data(manifest, workspace, journal, skip=skip_corpus)
     with journal.phase("tokenizer") as phase:
         if dataset.holds_traces:
             tokenizer, token_set = prepare_samples(manifest, dataset, workspace, phase, origin)
@@ -117,6 +113,14 @@ def prepare(
             f"{compute.dtype}{', compiled' if compute.compile else ''} ({choice.reason})"
         )
     return Prepared(dataset, tokenizer, token_set, plan, choice)
+
+
+def prepare_data(manifest: Manifest, workspace: Workspace, journal: Journal, *, skip: bool = False) -> DatasetVersion:
+    """The data alone: the text or the traces that the manifest names, read, cleaned, divided."""
+    with journal.phase("data") as phase:
+        if manifest.data.traces is None:
+            return prepare_dataset(manifest, workspace, journal, phase, skip=skip)
+        return prepare_traces(manifest, workspace, phase)
 
 
 def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:

@@ -10,6 +10,7 @@ from trainwright.core.errors import (
     NonFiniteLoss,
     NothingToResume,
     TrainingUnstable,
+    TrialPruned,
     ValidationFailed,
     translate_write_errors,
 )
@@ -81,7 +82,7 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
     """Text to model. A plan that was already fulfilled here is not trained again, unless `retrain` asks for it."""
     require_known_names(options.allow_drift)
     require_free(options.output_dir, workspace, overwrite=options.overwrite)
-    account = build_account(manifest.costs)
+    build_account(manifest.costs)  # what is wrong with the price file is said before anything is made
     prepared = prepare(
         manifest,
         workspace,
@@ -90,6 +91,14 @@ def run(manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[
         skip_tokenizer=options.skip_tokenizer,
         origin=find_origin_of(manifest, workspace),
     )
+    return run_prepared(prepared, manifest, workspace, journal, sinks, options)
+
+
+def run_prepared(
+    prepared: Prepared, manifest: Manifest, workspace: Workspace, journal: Journal, sinks: list[Sink], options: Options
+) -> Finished:
+    """From the plan on: `run` once it has prepared, and a trial of a sweep, which puts its plan on record first."""
+    account = build_account(manifest.costs)
     name = manifest.name or name_of(manifest.data.traces or manifest.data.corpus)
     folder = choose_folder(prepared, name, workspace, journal, options, manifest)
     if folder.read_manifest() != manifest:
@@ -194,6 +203,9 @@ def _finish(
         trained = execute(prepared, folder, workspace, journal, sinks, options.allow_drift, guard)
     except (NonFiniteLoss, TrainingUnstable) as error:
         record_failure(run, error, workspace)
+        raise
+    except TrialPruned as error:
+        record_failure(run, error, workspace, status="pruned")
         raise
     report, checkpoint, path = validate(prepared, trained, workspace, journal)
     record_outcome(run, checkpoint, report, workspace)

@@ -18,6 +18,7 @@ from trainwright.serve import (
     routes_metrics,
     routes_models,
     routes_runs,
+    routes_sweeps,
     routes_traces,
     routes_training,
 )
@@ -39,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     routes_health.router,
     routes_training.router,
     routes_runs.router,
+    routes_sweeps.router,
     routes_traces.router,
     routes_datasets.router,
     routes_evaluations.router,

@@ -13,12 +13,14 @@ from trainwright.serve import (
     pages_login,
     pages_models,
     pages_runs,
+    pages_sweeps,
 )
 
 PAGES: tuple[APIRouter, ...] = (
     pages.router,
     pages_login.router,
     pages_runs.router,
+    pages_sweeps.router,
     pages_data.router,
     pages_evaluations.router,
     pages_models.router,

@@ -54,7 +54,7 @@ class WorkspaceCollector(Collector):
 
     def _collect_runs(self) -> Iterable[Metric]:
         self._read_outcomes()
-        counts = dict.fromkeys(("running", "completed", "failed", "interrupted", "budget-reached"), 0)
+        counts = dict.fromkeys(("running", "completed", "failed", "pruned", "interrupted", "budget-reached"), 0)
         gauges = {name: GaugeMetricFamily(*named, labels=("run", "name")) for name, named in RUN_GAUGES.items()}
         tokens = CounterMetricFamily(
             "trainwright_run_tokens", "Tokens that a running run has learnt from.", labels=("run", "name")

@@ -31,6 +31,7 @@ from trainwright.watch.report import (
 
 NAVIGATION = (
     ("/runs", "Runs"),
+    ("/sweeps", "Sweeps"),
     ("/data", "Data"),
     ("/evaluations", "Evaluations"),
     ("/models", "Models"),

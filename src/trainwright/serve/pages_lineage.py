@@ -14,6 +14,7 @@ router = build_router()
 
 PAGES_BY_KIND = {
     "run": "/runs/{}",
+    "sweep": "/sweeps/{}",
     "evaluation": "/evaluations/{}",
     "decision": "/decisions/{}",
     TRACE: "/traces/{}",

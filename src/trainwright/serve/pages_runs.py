@@ -26,7 +26,7 @@ from trainwright.watch.live import RunSoFar
 from trainwright.watch.views import describe_setback
 
 PAGE_SIZE = 50
-STATUSES = ("running", "interrupted", "completed", "failed")
+STATUSES = ("running", "interrupted", "completed", "failed", "pruned")
 MAX_SETBACKS = 20
 MAX_COMPARED = 6
 

@@ -35,9 +35,12 @@ from trainwright.core.records import (
     Release,
     Report,
     Run,
+    Sweep,
     Tokenizer,
     TokenSet,
     TrainedScorer,
+    Trial,
+    TrialOutcome,
     Verdict,
 )
 from trainwright.store.checkpoints import locate_checkpoint, require_intact
@@ -275,6 +278,13 @@ def label_record(record: Record) -> str:
         case Drift():
             changed = ", ".join(f"{change.name} {change.before} → {change.now}" for change in record.changes)
             return f"from step {record.step:,}: {changed}"
+        case Sweep():
+            keys = ", ".join(one.key for one in record.space)
+            return f"{record.name}, {record.num_trials:,} trials by {record.sampler} over {keys}"
+        case Trial():
+            return f"trial {record.number:,}, seed {record.seed}"
+        case TrialOutcome():
+            return record.status + (f", {record.value:.4f}" if record.value is not None else "")
         case Attestation():
             return f"signed by {record.signer[:NUM_ID_DIGITS]}, {record.at[:10]}"
         case _:

@@ -22,6 +22,7 @@ from trainwright.core.records import (
     DatasetVersion,
     Decision,
     Difference,
+    Dimension,
     Drift,
     EarlyStopping,
     Estimate,
@@ -36,10 +37,12 @@ from trainwright.core.records import (
     JudgeCalibration,
     Measure,
     ModelShape,
+    Objective,
     Optimizer,
     Outcome,
     Plan,
     Policy,
+    Pruning,
     Release,
     Report,
     Run,
@@ -51,11 +54,14 @@ from trainwright.core.records import (
     SplitContent,
     Stability,
     Start,
+    Sweep,
     Tokenizer,
     TokenSet,
     TokenSplit,
     TrainedScorer,
     TrainingPlan,
+    Trial,
+    TrialOutcome,
     Verdict,
     parse_record,
 )
@@ -235,9 +241,41 @@ ATTESTATION = Attestation(
     at="2025-01-31T12:00:00.000+00:00",
 )
 
+SWEEP = Sweep(
+    name="rates",
+    dataset=A,
+    manifest={"seed": 5},
+    overrides=("train.steps=10",),
+    space=(
+        Dimension(key="train.batch_size", kind="categorical", values=(8, 16)),
+        Dimension(key="train.optimizer.learning_rate", kind="float", low=0.001, high=0.1, log=True),
+        Dimension(key="model.layers", kind="int", low=1, high=5, step=2),
+    ),
+    sampler="tpe",
+    num_trials=10,
+    num_seeds=2,
+    objective=Objective(metric="bits_per_byte", direction="minimize"),
+    pruning=Pruning(rule="median", startup_trials=4, warmup_steps=1, reduction=3),
+    seed=0,
+)
+TRIAL = Trial(
+    sweep=A,
+    number=1,
+    repeat=0,
+    values={"train.batch_size": 8},
+    seed=5,
+    proposed_by="tpe, optuna 4.0.0",
+    plan=B,
+    reused=None,
+)
+TRIAL_OUTCOME = TrialOutcome(
+    trial=A, status="completed", run=B, report=C, value=1.5, step=None, validations=((5, 2.0), (10, 1.5))
+)
+
 RECORDS = [
     *(DATASET, TOKENIZER, TOKEN_SET, PLAN, RUN, CHECKPOINT, REPORT, OUTCOME, DRIFT, VERDICT, FORGOTTEN, EVALUATION),
     *(IMPORTED, POLICY, DECISION, RELEASE, SCORER, CALIBRATION, ATTESTATION),
+    *(SWEEP, TRIAL, TRIAL_OUTCOME),
 ]
 GOLDEN = {
     "dataset": "d1e0fe5856144a3f35dbd63a572fd0daaba200e12b7e710a8dce8237de269768",
@@ -259,6 +297,9 @@ GOLDEN = {
     "scorer": "1a892e251144e3bdd9fb2478494e8ec388858ef8af4e98c2f233472ac3ff47da",
     "judge-calibration": "40d2f6ad02a3a20ee6e30f69ce682c6ed5b42b11495e501422e17681363c5535",
     "attestation": "b63c6542630d052f96c8075a362af15102c4251058776eff53b25fd721860583",
+    "sweep": "58f83a9632e831fc78dd23bf643f03c883a3cc8b03f67f03afff917c54571be3",
+    "trial": "89252cee6460a39d3cb39564cab6f231220533bbc9eacfa49de2c7e3d17b92d5",
+    "trial-outcome": "a74e3fbd345dda23e96009e06e009de99b848f8a5d25aa720baddb83af1efc72",
 }
 by_kind = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
 

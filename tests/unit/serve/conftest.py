@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason="the service is an extra: pip install 'tra
 from fastapi.testclient import TestClient
 
 from trainwright.core.manifest import parse_manifest
-from trainwright.core.records import Gate, Policy
+from trainwright.core.records import Dimension, Gate, Objective, Policy, Sweep, Trial, TrialOutcome
 from trainwright.core.traces import parse_trace
 from trainwright.data.selection import Selection
 from trainwright.pipeline.datasets import build_version
@@ -53,6 +53,47 @@ class World:
     dataset: str
     decision: str
     checkpoints: tuple[str, str]
+    sweep: str
+
+
+def put_sweep(workspace: Workspace, run_id: str) -> str:
+    """A sweep on paper: 24 trials with two seeds, all of them said to be one run, the last one pruned."""
+    sweep = Sweep(
+        name="rates",
+        dataset="a" * 64,
+        manifest={},
+        overrides=(),
+        space=(
+            Dimension(key="train.optimizer.learning_rate", kind="float", low=0.001, high=0.1, log=True),
+            Dimension(key="train.schedule.name", kind="categorical", values=(SCRIPT, "linear")),
+        ),
+        sampler="random",
+        num_trials=24,
+        num_seeds=2,
+        objective=Objective(metric="bits_per_byte", direction="minimize"),
+        pruning=None,
+        seed=0,
+    )
+    workspace.ledger.put(sweep)
+    for number in range(1, 25):
+        values = {
+            "train.optimizer.learning_rate": 0.001 * 1.2**number,
+            "train.schedule.name": (SCRIPT, "linear")[number % 2],
+        }
+        for repeat in range(1 if number == 24 else 2):
+            trial = Trial(
+                sweep=sweep.id, number=number, repeat=repeat, values=values, seed=repeat, proposed_by="a test",
+                plan=None, reused=run_id,
+            )  # fmt: skip
+            is_pruned = number == 24
+            outcome = TrialOutcome(
+                trial=trial.id, status="pruned" if is_pruned else "completed", run=run_id, report=None,
+                value=2 - number / 20 + repeat / 10, step=4 if is_pruned else None, validations=(),
+                error=f"trial-pruned: {SCRIPT}" if is_pruned else None,
+            )  # fmt: skip
+            workspace.ledger.put(trial)
+            workspace.ledger.put(outcome)
+    return sweep.id
 
 
 def write_corpus(path: Path, animals: tuple[str, ...]) -> Path:
@@ -135,6 +176,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             )
         )
         dataset = build_version("sums@v1", Selection(), workspace, share=0.0, screen=MagicMock()).dataset.id
+        sweep = put_sweep(workspace, runs[0])
         checkpoints = tuple(str(one.checkpoint) for one in evaluations)
     return World(
         root=root,
@@ -144,6 +186,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         dataset=dataset,
         decision=decision.id,
         checkpoints=(checkpoints[0], checkpoints[1]),
+        sweep=sweep,
     )
 
 

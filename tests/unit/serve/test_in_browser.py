@@ -151,6 +151,8 @@ def pages_of(world):
     return {
         "runs": "/runs",
         "run": f"/runs/{world.runs[0]}",
+        "sweeps": "/sweeps",
+        "sweep": f"/sweeps/{world.sweep}",
         "runs-compared": f"/runs/compare?run={world.runs[0]}&run={world.runs[1]}",
         "data": "/data",
         "dataset": f"/data/{world.dataset}",

@@ -9,7 +9,18 @@ from trainwright.pipeline.models import show_model
 from trainwright.serve.dashboard import PAGES
 from trainwright.serve.pages import CSRF_FIELD
 
-AREAS = ("/runs", "/data", "/traces", "/evaluations", "/models", "/lineage", "/jobs", "/costs", "/alerts")
+AREAS = (
+    "/runs",
+    "/sweeps",
+    "/data",
+    "/traces",
+    "/evaluations",
+    "/models",
+    "/lineage",
+    "/jobs",
+    "/costs",
+    "/alerts",
+)
 VOID = {"meta", "link", "input", "br", "img", "hr", "path", "line", "circle", "polyline"}
 
 
@@ -47,6 +58,8 @@ def addresses_of(world):
         *(f"/runs/{run}" for run in world.runs),
         f"/runs/{world.runs[0]}/live",
         f"/runs/compare?run={world.runs[0]}&run={world.runs[1]}",
+        f"/sweeps/{world.sweep}",
+        "/sweeps/rates",
         f"/data/{world.dataset}",
         f"/data/compare?a={world.dataset}&b={world.dataset}",
         *(f"/traces/{trace}" for trace in world.traces),
@@ -114,6 +127,7 @@ def test_what_is_not_there_is_a_page_that_says_so(client):
         "/evaluations/zoo@staging",
         "/models/nobody",
         "/lineage?ref=no",
+        "/sweeps/none",
     ):
         answer = client.get(address)
         assert answer.status_code == 404, address
@@ -185,6 +199,35 @@ def test_the_report_of_a_run_may_not_run_anything(client, world):
     answer = client.get(f"/runs/{world.runs[0]}/report")
     assert answer.status_code == 200
     assert "sandbox" in answer.headers["content-security-policy"]
+
+
+# ── sweeps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_sweep_is_drawn_with_a_table_beside_it(client, world):
+    text = client.get("/sweeps/rates").text
+    page = Page(text)
+    assert text.count('class="trial band') == 23
+    assert text.count('class="trial band0"') == 1
+    (figure,) = [part for part in text.split("<figure")[1:] if 'class="parallel"' in part[:40]]
+    assert figure.index("<svg") < figure.index("<table")
+    assert "chosen by the very bits per byte" in page.text
+    assert "PED-ANOVA" in page.text
+    assert "one run has" not in page.text
+    assert f'href="/sweeps/{world.sweep}"' in client.get("/sweeps").text
+    assert f'href="/runs/{world.runs[0]}"' in text
+    assert "<script>document.title='taken'</script>" in page.text
+
+
+def test_sweeps_are_answered_over_http(client, world):
+    (item,) = client.get("/api/sweeps").json()["items"]
+    assert (item["sweep_id"], item["num_completed"], item["num_pruned"]) == (world.sweep, 23, 1)
+    assert item["best"]["number"] == 23
+    document = client.get(f"/api/sweeps/{world.sweep[:12]}").json()
+    assert [row["place"] for row in document["trials"]] == [*range(1, 24), None]
+    assert document["importance"]["keys"][0]["key"] == "train.optimizer.learning_rate"
+    assert client.get("/api/sweeps/rates").json() == document
+    assert client.get("/api/sweeps", params={"after": world.sweep}).json() == {"items": [], "next": None}
+    assert client.get("/api/sweeps/none").status_code == 404
+    assert client.get(f"/api/sweeps/{world.runs[0]}").json()["error"]["name"] == "unknown-ref"
 
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
