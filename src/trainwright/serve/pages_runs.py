@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import URL
 
@@ -19,6 +18,7 @@ from trainwright.serve.context import Opened
 from trainwright.serve.drawing import draw_chart, draw_run
 from trainwright.serve.pages import HEADERS, build_router, render_fragment, render_page, render_value
 from trainwright.serve.readers import Readers
+from trainwright.serve.streaming import Stream
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Event, is_finite_number, leave_out_undone
@@ -118,7 +118,7 @@ async def follow_run(workspace: Opened, ref: str) -> Response:
     """Server-sent events: `change` whenever the run said more, `end` when nobody writes it any more."""
     folder = await run_in_threadpool(lambda: workspace.find_run_folder(find_run(ref, workspace).id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_iter_changes(folder), media_type="text/event-stream", headers=headers)
+    return Stream(_iter_changes(folder), media_type="text/event-stream", headers=headers)
 
 
 async def _iter_changes(folder: RunFolder) -> AsyncIterator[str]:

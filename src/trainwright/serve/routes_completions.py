@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,7 @@ from trainwright.evaluate.generation import Decoding
 from trainwright.pipeline.models import LATEST
 from trainwright.pipeline.writing import Answer, Writer
 from trainwright.serve.context import Opened
+from trainwright.serve.streaming import Stream
 from trainwright.serve.writers import Writers
 
 MAX_TOKENS = 4096
@@ -260,7 +261,7 @@ async def _answer(
             wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
             chunks = _iter_chunks(answer, writers, head, form, leave, wants_usage=wants_usage)
             is_handed_on = True
-            return StreamingResponse(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return Stream(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         text = "".join([piece async for piece in writers.iter_pieces(answer)])
     finally:
         if not is_handed_on:

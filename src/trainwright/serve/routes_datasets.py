@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from trainwright.core.errors import InvalidValue
@@ -23,6 +22,7 @@ from trainwright.pipeline.datasets import (
 from trainwright.pipeline.journal import SilentScreen
 from trainwright.serve.access import Operator
 from trainwright.serve.context import After, Limit, Opened
+from trainwright.serve.streaming import Stream
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 
@@ -85,14 +85,14 @@ def read_version(dataset: str, workspace: Opened) -> dict[str, Any]:
     return describe_version(find_dataset(dataset, workspace), workspace)
 
 
-@router.get("/{dataset}/export.jsonl", response_class=StreamingResponse)
+@router.get("/{dataset}/export.jsonl", response_class=Stream)
 def export(
     dataset: str,
     workspace: Opened,
     form: Annotated[Form, Query(alias="format")] = "trace",
     split: Annotated[str | None, Query(max_length=100)] = None,
-) -> StreamingResponse:
+) -> Stream:
     """A version as JSONL: the same version gives the same bytes."""
     found = find_dataset(dataset, workspace)
     chunks = open_export(found, form, workspace, split=split)
-    return StreamingResponse(chunks, media_type="application/x-ndjson")
+    return Stream(chunks, media_type="application/x-ndjson")
