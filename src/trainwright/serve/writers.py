@@ -32,6 +32,8 @@ class _Seat:
     answer: Answer
     pieces: deque[str] = field(default_factory=deque)
     error: BaseException | None = None
+    is_over: bool = False
+    """Whether its last piece was handed over; `answer.finish` is set while a round is still being played."""
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -98,7 +100,7 @@ class Writers:
                     self._stirred.set()
                 if seat.error is not None:
                     raise seat.error
-                if answer.finish is not None:
+                if seat.is_over:
                     return
                 seat.heard.clear()
                 await seat.heard.wait()
@@ -148,6 +150,7 @@ class Writers:
             seat.error = error
             if error is None:
                 seat.pieces.extend(played.result()[seat])
+                seat.is_over = seat.answer.finish is not None
             seat.heard.set()
 
 
