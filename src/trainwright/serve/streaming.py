@@ -1,7 +1,7 @@
 """Answers that come in parts, and what becomes of a client that stops reading them."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Send
@@ -20,5 +20,8 @@ class Stream(StreamingResponse):
             async with asyncio.timeout(STALLED_S):
                 await send(message)
 
-        with suppress(TimeoutError):
+        try:
             await super().stream_response(send_in_time)
+        except TimeoutError:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()

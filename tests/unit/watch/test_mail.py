@@ -1,8 +1,10 @@
 """Alerts by mail through a real server that wants TLS and a login, with a certificate made for the test."""
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
+import threading
 from email import message_from_bytes
 
 import pytest
@@ -14,7 +16,6 @@ from trainwright.watch.alerts import Finding
 from trainwright.watch.channels import deliver, send
 
 smtp = pytest.importorskip("aiosmtpd.smtp", reason="pip install aiosmtpd")
-controller = pytest.importorskip("aiosmtpd.controller")
 x509 = pytest.importorskip("cryptography.x509", reason="pip install 'trainwright[signing]'")
 
 NOON = "2026-01-01T12:00:00.000+00:00"
@@ -73,21 +74,36 @@ def server(certificate):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate)
     keeper = Keeper()
-    running = controller.Controller(
-        keeper,
-        hostname="127.0.0.1",
-        port=0,
-        tls_context=context,
-        require_starttls=True,
-        auth_required=True,
-        auth_require_tls=True,
-        authenticator=is_known,
-    )
-    running.start()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def answer():
+        return smtp.SMTP(
+            keeper,
+            hostname="localhost",
+            tls_context=context,
+            require_starttls=True,
+            auth_required=True,
+            auth_require_tls=True,
+            authenticator=is_known,
+            loop=loop,
+        )
+
+    async def close():
+        running.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+
+    running = asyncio.run_coroutine_threadsafe(loop.create_server(answer, "127.0.0.1", 0), loop).result()
     try:
-        yield running.server.sockets[0].getsockname()[1], keeper
+        yield running.sockets[0].getsockname()[1], keeper
     finally:
-        running.stop()
+        asyncio.run_coroutine_threadsafe(close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def build_settings(port, **changes):
@@ -105,7 +121,7 @@ def build_settings(port, **changes):
 
 def raise_one(book, settings):
     finding = Finding("disk", "high", "the disk is nearly full")
-    return book.raise_alert(finding, Subject("a" * 64, "tiny"), settings, NOON)
+    return book.raise_alert(finding, Subject("a" * 64, "tiny"), NOON, settings)
 
 
 def test_mail_goes_over_tls_after_a_login(server, certificate, tmp_path, monkeypatch):
