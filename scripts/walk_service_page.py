@@ -184,10 +184,10 @@ class Walk:
         """A run that is on the first page goes on by itself, without the page being loaded again."""
         self._wait_for_step()
         page.goto(f"{self.address}/runs")
-        while page.get_by_role("link", name="live", exact=True).count() == 0:
+        while page.get_by_role("link", name="tales", exact=True).count() == 0:
             self._wait_for_step()
             page.reload()
-        page.get_by_role("link", name="live", exact=True).first.click()
+        page.get_by_role("link", name="tales", exact=True).first.click()
         page.evaluate("window.stays = true")
         _wait_until(page, "document.getElementById('live-state').textContent === 'live'")
         before = page.evaluate("document.querySelector('#live progress').value")

@@ -44,7 +44,7 @@ class BuildRequest(Frozen):
     tokenizer: str | None = None
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses={200: {"description": "That version was there already."}})
 def build(body: BuildRequest, response: Response, caller: Operator, workspace: Opened) -> dict[str, Any]:  # noqa: ARG001
     """Build a version. With one of `sources`, it is taken over without what was forgotten; with several, they are merged.
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.extra
 DOCUMENT = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text(encoding="utf-8"))
 schema = schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig())
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-NUM_EXAMPLES = 8
+NUM_EXAMPLES = 6
 
 
 @pytest.fixture(scope="module")
