@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 $(VENV)/.installed: pyproject.toml src/trainwright/__init__.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[torch]'
+	$(BIN)/pip install -q -e '.[torch,serve]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -22,6 +22,7 @@ $(VENV)/.installed-interop: $(VENV)/.installed-dev
 demo: $(VENV)/.installed      ## train, validate and report a small model on the builtin stories
 	$(BIN)/trainwright run
 	$(BIN)/trainwright generate stories@latest "Once upon a time" --max-tokens 80
+	@echo "To look at it in a browser: $(BIN)/trainwright serve, then open http://127.0.0.1:8765"
 
 test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
 	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider -n 2 --dist loadscope tests

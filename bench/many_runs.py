@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 from service_speed import open_service
 
-from trainwright.core.records import Outcome, Plan, Run
+from trainwright.core.records import Outcome, Plan
 from trainwright.pipeline.inspect import find_runs, outcome_of
 from trainwright.store.run_folder import name_run_folder
 from trainwright.store.workspace import Workspace, open_workspace

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trainwright.backends.batching import open_batch_decoder
 from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
 from trainwright.backends.initial import (
     RAW,
@@ -18,7 +19,7 @@ from trainwright.backends.initial import (
     optimizer_state_shapes,
     weight_shapes,
 )
-from trainwright.backends.protocol import IGNORED, LOWEST_OCTAVE, NUM_OCTAVES, Batch, Rates
+from trainwright.backends.protocol import IGNORED, LOWEST_OCTAVE, NUM_OCTAVES, Batch, Batching, Rates
 from trainwright.backends.reference import ReferenceBackend, ReferenceTrainer
 from trainwright.core.records import Compute, EarlyStopping, ModelShape, Optimizer, Schedule, TrainingPlan
 
@@ -770,3 +771,84 @@ def test_decoder_of_a_trainer_writes_with_its_newest_weights(backend):
     model = backend.open_model(SHAPE, trainer.read_state().weights, compute_for(backend))
     assert not np.allclose(before, after, atol=1e-4)
     np.testing.assert_allclose(model.open_decoder().feed([5, 6]), after, rtol=1e-4, atol=1e-5)
+
+
+# ── several sequences at a time ───────────────────────────────────────────────────────────────────────────────────────
+PROMPTS = ([5, 6], [9], list(range(1, 60)), [3, 1, 4, 1, 5, 9, 2, 6], [70, 70, 70])
+
+
+def write_alone(model, prompt, count):
+    """(tokens, logits) of a greedy text."""
+    decoder, tokens, logits = model.open_decoder(), list(prompt), []
+    for read in range(count):
+        logits.append(decoder.feed(prompt if read == 0 else tokens[-1:]))
+        tokens.append(int(np.argmax(logits[-1])))
+    return tokens[len(prompt) :], np.stack(logits)
+
+
+def test_sequences_that_are_written_together_say_what_each_says_alone(backend):
+    # They come and go: each joins a step after the one before it, and is read past where memories are first grown.
+    model, count = backend.open_model(SHAPE, moved_weights(), compute_for(backend)), 80
+    together, written, logits, numbers = open_batch_decoder(model), {}, {}, {}
+    for step in range(count + len(PROMPTS)):
+        going = [i for i in written if len(written[i]) < count]
+        if going:
+            said = together.feed([numbers[i] for i in going], [written[i][-1] for i in going])
+            for i, logits_V in zip(going, said, strict=True):
+                logits[i].append(logits_V)
+                written[i].append(int(np.argmax(logits_V)))
+        for i in [i for i in going if len(written[i]) == count]:
+            together.leave(numbers[i])
+        if step < len(PROMPTS):
+            numbers[step], logits_V = together.join(PROMPTS[step])
+            written[step], logits[step] = [int(np.argmax(logits_V))], [logits_V]
+    for i, prompt in enumerate(PROMPTS):
+        tokens, alone = write_alone(model, prompt, count)
+        assert written[i] == tokens
+        # Only the order of summation differs, and what it leaves in keys and values of 80 positions.
+        np.testing.assert_allclose(np.stack(logits[i]), alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sequence_that_sits_steps_out_goes_on_where_it_stood(backend):
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    together = open_batch_decoder(model)
+    (first, _), (second, _), (third, _) = (together.join(prompt) for prompt in ([5, 6], [9, 9, 9], [2]))
+    for _ in range(3):
+        together.feed([third, first], [4, 7])
+    expected = model.open_decoder()
+    expected.feed([9, 9, 9])
+    np.testing.assert_allclose(together.feed([second], [8])[0], expected.feed([8]), rtol=1e-4, atol=1e-5)
+    together.leave(first)
+    both = together.feed([third, second], [1, 2])
+    others = model.open_decoder()
+    others.feed([2, 4, 4, 4])
+    np.testing.assert_allclose(both, [others.feed([1]), expected.feed([2])], rtol=1e-4, atol=1e-5)
+
+
+def test_a_sequence_that_is_not_there_is_an_error_and_nothing_is_read(backend):
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    together, alone = open_batch_decoder(model), model.open_decoder()
+    number, _ = together.join([5, 6])
+    with pytest.raises(KeyError):
+        together.feed([number, number + 1], [1, 1])
+    alone.feed([5, 6])
+    np.testing.assert_allclose(together.feed([number], [7])[0], alone.feed([7]), rtol=1e-4, atol=1e-5)
+    together.leave(number)
+    with pytest.raises(KeyError):
+        together.leave(number)
+
+
+def test_several_sequences_are_written_with_a_trainers_newest_weights(backend):
+    trainer = open_trainer(backend)
+    together = open_batch_decoder(trainer)
+    before = together.feed([together.join([5, 6])[0]], [7])[0]
+    take_steps(trainer, 0, 3)
+    after = together.feed([together.join([5, 6])[0]], [7])[0]
+    assert not np.allclose(before, after, atol=1e-3)
+    np.testing.assert_allclose(after, trainer.open_decoder().feed([5, 6, 7]), rtol=1e-4, atol=1e-4)
+
+
+def test_what_can_be_written_together_is(backend):
+    """Those whose frameworks make it cheap, which is what a service asks; the others write in turn."""
+    model = backend.open_model(SHAPE, moved_weights(), compute_for(backend))
+    assert isinstance(model, Batching) == (backend.name in PLAIN)

@@ -3,13 +3,15 @@
     backend.open_trainer(shape, weights, compute, training) -> Trainer   to train
     backend.open_model(shape, weights, compute)             -> Model     to score and to write text
 
+A model that can write several sequences at a time is `Batching` as well; `batching.py` lets the others write them in turn.
+
 Shapes: B rows of a batch, T positions, V vocabulary. All arrays that cross this line are numpy; weights cross it in
 float32 under the names of a Hugging Face Qwen3 model (see `initial.py` for the list).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +120,26 @@ class Decoder(Protocol):
         """Read `tokens` (at least one) after all that was read before; return the logits [V] for what comes next."""
 
 
+class BatchDecoder(Protocol):
+    """Writes several sequences at a time, each at a place of its own, remembering what each has read.
+
+    What it says of a sequence is what a `Decoder` would say that has it alone, but for rounding: products over several rows
+    may add up in another order. A sequence does not depend on which others are beside it in any other way.
+    """
+
+    def join(self, tokens: Sequence[int]) -> tuple[int, NDArray[np.float32]]:
+        """A new sequence, which reads `tokens` (at least one): (its number, the logits [V] for what comes next)."""
+
+    def feed(self, numbers: Sequence[int], tokens_N: Sequence[int]) -> NDArray[np.float32]:
+        """A token for each of these sequences (each once, at least one); the logits [N, V] for what comes next.
+
+        Those that are not named stay where they are. Raises KeyError for one that is not there; then nothing was read.
+        """
+
+    def leave(self, number: int) -> None:
+        """Forget a sequence. Raises KeyError for one that is not there."""
+
+
 class Model(Protocol):
     """Weights ready to be used."""
 
@@ -126,6 +148,14 @@ class Model(Protocol):
 
     def open_decoder(self) -> Decoder:
         """A decoder with an empty past."""
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """What a model offers besides, where its backend can write several sequences for little more than the price of one."""
+
+    def open_batch_decoder(self) -> BatchDecoder:
+        """A decoder without sequences. It reads the model's weights as they are at each call."""
 
 
 class Trainer(Model, Protocol):

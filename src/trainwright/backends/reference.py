@@ -102,6 +102,10 @@ class ReferenceModel:
         """A decoder with an empty past. It reads this model's weights as they are at each `feed`."""
         return ReferenceDecoder(self)
 
+    def open_batch_decoder(self) -> "ReferenceBatchDecoder":
+        """A decoder without sequences. It reads this model's weights as they are at each call."""
+        return ReferenceBatchDecoder(self)
+
     def _hidden(
         self,
         tokens_BT: NDArray[Any],
@@ -133,12 +137,77 @@ class ReferenceDecoder:
         tokens_BT = np.array([tokens], dtype=np.int32)
         require_valid_batch(Batch(tokens_BT, np.full_like(tokens_BT, IGNORED)), self._model.shape)
         shape = self._model.shape
-        pasts = self._pasts if self._pasts is not None else [None] * shape.num_layers
         rotation = build_rotation(self._num_read, len(tokens), shape.head_dim, shape.rope_theta, self._model.dtype)
-        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, rotation, pasts)
+        hidden_BTD, self._pasts = self._model._hidden(tokens_BT, rotation, self._pasts or [None] * shape.num_layers)
         self._num_read += len(tokens)
         logits_V = linear(hidden_BTD[0, -1], self._model._weights[EMBEDDING])
         return np.asarray(logits_V, dtype=np.float32)
+
+
+class ReferenceBatchDecoder:
+    """Writes several sequences: one product with each weight for all of them, attention of each to its own past.
+
+    What a sequence has read stays a decoder of its own. For the length of a call their pasts are stacked, the shorter ones
+    padded in front with keys that no query sees; each query stands at its own sequence's position.
+    """
+
+    def __init__(self, model: ReferenceModel) -> None:
+        self._model = model
+        self._decoders: dict[int, ReferenceDecoder] = {}
+        self._next = 0
+
+    def join(self, tokens: Sequence[int]) -> tuple[int, NDArray[np.float32]]:
+        """A new sequence: (its number, logits [V]). Raises ValueError for no token, or an unknown id."""
+        decoder = ReferenceDecoder(self._model)
+        logits_V = decoder.feed(tokens)
+        number, self._next = self._next, self._next + 1
+        self._decoders[number] = decoder
+        return number, logits_V
+
+    @non_finite_is_a_value
+    def feed(self, numbers: Sequence[int], tokens_N: Sequence[int]) -> NDArray[np.float32]:
+        """A token for each of these; logits [N, V]. Raises KeyError, and ValueError for an unknown id."""
+        decoders = [self._decoders[number] for number in numbers]
+        tokens_N1 = np.array(tokens_N, dtype=np.int32)[:, None]
+        require_valid_batch(Batch(tokens_N1, np.full_like(tokens_N1, IGNORED)), self._model.shape)
+        num_read_N = np.array([decoder._num_read for decoder in decoders])
+        longest = int(num_read_N.max())
+        is_padding_NS = np.arange(longest + 1) < longest - num_read_N[:, None]
+        pasts = [
+            _stack_pasts(layer, longest) for layer in zip(*(decoder._pasts or () for decoder in decoders), strict=True)
+        ]
+        hidden_N1D, seen = self._model._hidden(tokens_N1, self._rotate(num_read_N), pasts, is_padding_NS[:, None])
+        for row, decoder in enumerate(decoders):
+            first = longest - decoder._num_read
+            decoder._pasts = [
+                Past(past.k_BKSE[row : row + 1, :, first:].copy(), past.v_BKSE[row : row + 1, :, first:].copy())
+                for past in seen
+            ]
+            decoder._num_read += 1
+        return np.asarray(linear(hidden_N1D[:, 0], self._model._weights[EMBEDDING]), dtype=np.float32)
+
+    def leave(self, number: int) -> None:
+        """Forget a sequence. Raises KeyError."""
+        del self._decoders[number]
+
+    def _rotate(self, places_N: NDArray[Any]) -> Rotation:
+        """The rotation [N, 1, 1, E] of rows that stand at `places_N`."""
+        shape = self._model.shape
+        each = [
+            build_rotation(int(place), 1, shape.head_dim, shape.rope_theta, self._model.dtype) for place in places_N
+        ]
+        cos_N1E, sin_N1E = (np.stack(part) for part in zip(*each, strict=True))
+        return Rotation(cos_N1E[:, None], sin_N1E[:, None])
+
+
+def _stack_pasts(pasts: Sequence[Past], longest: int) -> Past:
+    """Pasts of one row each as one of N rows, padded in front to `longest` positions."""
+    _, K, _, E = pasts[0].k_BKSE.shape
+    stacked = Past(*(np.zeros((len(pasts), K, longest, E), pasts[0].k_BKSE.dtype) for _ in range(2)))
+    for row, past in enumerate(pasts):
+        first = longest - past.k_BKSE.shape[2]
+        stacked.k_BKSE[row, :, first:], stacked.v_BKSE[row, :, first:] = past.k_BKSE[0], past.v_BKSE[0]
+    return stacked
 
 
 class ReferenceTrainer(ReferenceModel):

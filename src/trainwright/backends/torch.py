@@ -1,7 +1,7 @@
 """PyTorch: float32 as it is, or bfloat16 compiled over float32 weights; bit-deterministic either way.
 
-What runs where: `torch_network.py` is the forward pass and the loss, `torch_optimizer.py` the update, and this file the
-protocol around them.
+What runs where: `torch_network.py` is the forward pass and the loss, `torch_optimizer.py` the update, `torch_decoding.py` the
+writing of text, and this file the protocol around them.
 """
 
 import ctypes
@@ -29,6 +29,7 @@ from trainwright.backends.protocol import (
     WeightAnatomy,
     count_within_segments,
 )
+from trainwright.backends.torch_decoding import TorchBatchDecoder, TorchDecoder
 from trainwright.backends.torch_network import (
     CHUNK_ROWS,
     PLAIN,
@@ -37,13 +38,8 @@ from trainwright.backends.torch_network import (
     Parameters,
     Regions,
     Rotary,
-    attend_causally,
     causal_bias,
-    finish_layer,
-    layer_weights,
     pack,
-    project_heads,
-    rms_norm,
     run_layers,
     segment_bias,
     split_packed,
@@ -53,62 +49,8 @@ from trainwright.core.records import Compute, ModelShape, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FIRST_CACHE_POSITIONS = 64
 SLICE_POSITIONS = 1024
 """Positions that go through the layers at one time on a processor."""
-
-
-class TorchDecoder:
-    """Key-value cache of one sequence, grown by doubling; computes in float32."""
-
-    def __init__(self, parameters: Parameters, shape: ModelShape, device: str) -> None:
-        self._parameters, self._shape, self._device = parameters, shape, device
-        self._arithmetic = Arithmetic(torch.float32)
-        self._num_read = 0
-        self._keys = [self._new_cache(FIRST_CACHE_POSITIONS) for _ in range(shape.num_layers)]
-        self._values = [self._new_cache(FIRST_CACHE_POSITIONS) for _ in range(shape.num_layers)]
-
-    @torch.no_grad()
-    def feed(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Read tokens; logits [V] for the next one."""
-        p, shape = self._parameters, self._shape
-        start, stop = self._num_read, self._num_read + len(tokens)
-        rotary = Rotary.build(shape, len(tokens), self._device, first=start)
-        x_BTD = torch.nn.functional.embedding(torch.tensor([list(tokens)], device=self._device), p["embedding"])
-        for layer in range(shape.num_layers):
-            w = layer_weights(p, layer)
-            q, k, v = project_heads(w, x_BTD, rotary, shape, torch.float32)
-            keys, values = self._remember(layer, k, v, start, stop)
-            x_BTD = finish_layer(w, x_BTD, _attend_to_past(q, keys, values), shape, self._arithmetic)
-        self._num_read = stop
-        last_D = rms_norm(x_BTD[0, -1], p["norm"], shape.norm_epsilon)
-        return to_array(p["embedding"] @ last_D)
-
-    def _remember(self, layer: int, k: Tensor, v: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        if stop > self._keys[layer].shape[2]:
-            for cache in (self._keys, self._values):
-                grown = self._new_cache(max(stop, 2 * cache[layer].shape[2]))
-                grown[:, :, :start] = cache[layer][:, :, :start]
-                cache[layer] = grown
-        self._keys[layer][:, :, start:stop] = k
-        self._values[layer][:, :, start:stop] = v
-        return self._keys[layer][:, :, :stop], self._values[layer][:, :, :stop]
-
-    def _new_cache(self, num_positions: int) -> Tensor:
-        return torch.zeros(1, self._shape.num_kv_heads, num_positions, self._shape.head_dim, device=self._device)
-
-
-def _attend_to_past(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor) -> Tensor:
-    """Attention of the last T of S positions."""
-    num_new, num_all = q_BHTE.shape[2], k_BKSE.shape[2]
-    if num_new == num_all:
-        return attend_causally(q_BHTE, k_BKSE, v_BKSE, causal_bias(num_all, str(q_BHTE.device)))
-    mask = None
-    if num_new > 1:
-        mask = torch.ones(num_new, num_all, dtype=torch.bool, device=q_BHTE.device).tril(num_all - num_new)
-    return torch.nn.functional.scaled_dot_product_attention(
-        q_BHTE, k_BKSE, v_BKSE, attn_mask=mask, enable_gqa=k_BKSE.shape[1] != q_BHTE.shape[1]
-    )
 
 
 class TorchModel:
@@ -134,6 +76,10 @@ class TorchModel:
     def open_decoder(self) -> TorchDecoder:
         """A decoder with an empty past."""
         return TorchDecoder(self._parameters, self._shape, self._device)
+
+    def open_batch_decoder(self) -> TorchBatchDecoder:
+        """A decoder without sequences."""
+        return TorchBatchDecoder(self._parameters, self._shape, self._device)
 
     @property
     def _is_compiled(self) -> bool:

@@ -12,7 +12,7 @@ Shapes: B rows, T positions, D hidden, H query heads, K key-value heads, E head 
 N = B·T positions of a chunk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,9 +111,13 @@ class Rotary:
     @classmethod
     def build(cls, shape: ModelShape, num_positions: int, device: str, first: int = 0) -> "Rotary":
         """Angles of the positions first … first + num_positions - 1, worked out in float64."""
+        return cls.build_at(shape, range(first, first + num_positions), device)
+
+    @classmethod
+    def build_at(cls, shape: ModelShape, places_T: Sequence[int], device: str) -> "Rotary":
+        """Angles of these positions."""
         pairs = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
-        positions = torch.arange(first, first + num_positions, dtype=torch.float64)
-        angles_TE = torch.outer(positions, shape.rope_theta**-pairs).repeat(1, 2)
+        angles_TE = torch.outer(torch.tensor(places_T, dtype=torch.float64), shape.rope_theta**-pairs).repeat(1, 2)
         return cls(angles_TE.cos().float().to(device), angles_TE.sin().float().to(device))
 
     def at(self, places_BT: Tensor) -> "Rotary":

@@ -24,18 +24,38 @@ class Decoding:
     seed: int = 0
 
 
+class Drawing:
+    """The tokens of one text, drawn one after the other: each from the logits after the one before it."""
+
+    def __init__(self, decoding: Decoding, end: int | None) -> None:
+        self._decoding, self._end = decoding, end
+        self._generator = build_generator(decoding.seed, "generate")
+        self._num_drawn = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the text is as long as it may be."""
+        return self._num_drawn >= self._decoding.max_tokens
+
+    def draw(self, logits_V: NDArray[np.float32]) -> int | None:
+        """The next id; None where it is the end token, which is not part of the text."""
+        token = draw_token(logits_V, self._decoding, self._generator)
+        if token == self._end:
+            return None
+        self._num_drawn += 1
+        return token
+
+
 def iter_generated(model: Model, prompt: Sequence[int], decoding: Decoding, end: int | None) -> Iterator[int]:
     """Token ids after `prompt` (at least one id), until the end token, which is not yielded, or `max_tokens`."""
-    decoder = model.open_decoder()
-    generator = build_generator(decoding.seed, "generate")
-    logits_V = decoder.feed(prompt)
-    for count in range(1, decoding.max_tokens + 1):
-        token = draw_token(logits_V, decoding, generator)
-        if token == end:
+    decoder, drawing = model.open_decoder(), Drawing(decoding, end)
+    tokens = prompt
+    while not drawing.is_full:
+        token = drawing.draw(decoder.feed(tokens))
+        if token is None:
             return
         yield token
-        if count < decoding.max_tokens:
-            logits_V = decoder.feed([token])
+        tokens = [token]
 
 
 def draw_token(logits_V: NDArray[np.float32], decoding: Decoding, generator: np.random.Generator) -> int:

@@ -61,6 +61,8 @@ def open_policy(name_or_path: str) -> Policy:
         ) from None
     except UnicodeDecodeError:
         raise _unreadable(str(path), "It is not UTF-8.") from None
+    except (OSError, ValueError) as error:  # a name that is too long, or holds what no name does
+        raise _unreadable(str(path)[:200], f"{getattr(error, 'strerror', None) or error}.") from None
 
 
 def parse_policy(text: str, where: str) -> Policy:

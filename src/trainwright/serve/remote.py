@@ -11,6 +11,7 @@ from trainwright.core.errors import NotPermitted, UnknownRef
 from trainwright.core.jobs import Job
 from trainwright.core.manifest import Manifest, parse_manifest
 from trainwright.store.workspace import Workspace
+from trainwright.watch.alert_rules import DEFAULT
 
 _PUBLIC = ("builtin:", "hf://")
 
@@ -31,12 +32,17 @@ def _require_within(manifest: Manifest, prefix: str, folder: Path, workspace: Wo
         "data.template": manifest.data.template,
         "tokenizer.path": manifest.tokenizer.path,
         "train.start": manifest.train.start,
+        "costs.prices": manifest.costs.prices,
     }
     for key, value in named.items():
         if value is not None and not _is_within(value, folder, workspace):
             raise _refuse(prefix + key, f"{value} is not in the workspace.")
     if manifest.train.allow_pickle:
         raise _refuse(f"{prefix}train.allow_pickle", "A pickled file can do anything to the machine that opens it.")
+    if manifest.watch.alerts not in (None, DEFAULT):
+        raise _refuse(
+            f"{prefix}watch.alerts", "Its channels say what the service writes, to whom, and with which secrets."
+        )
     if manifest.watch.folder is not None or manifest.watch.uri is not None:
         raise _refuse(f"{prefix}watch", "Its folder and uri say where the service is to write to.")
 

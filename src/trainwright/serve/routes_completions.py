@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,8 @@ from trainwright.evaluate.generation import Decoding
 from trainwright.pipeline.models import LATEST
 from trainwright.pipeline.writing import Answer, Writer
 from trainwright.serve.context import Opened
+from trainwright.serve.failures import RESPONSES, ErrorAnswer
+from trainwright.serve.streaming import Stream
 from trainwright.serve.writers import Writers
 
 MAX_TOKENS = 4096
@@ -130,6 +132,21 @@ class OpenAIRoute(APIRoute):
         return handle_and_translate
 
 
+class OpenAIError(BaseModel):
+    """What was wrong, and with which field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIRefusal(BaseModel):
+    """The shape of every refusal here, but for those of the door: who may not come in is told as everywhere else."""
+
+    error: OpenAIError
+
+
 def translate(error: TrainwrightError) -> JSONResponse:
     """An error of ours in OpenAI's shape; the name it has with us is its code, where OpenAI has none for it."""
     said = " ".join(part for part in (error.message, error.why, error.next_step) if part)
@@ -158,18 +175,30 @@ def get_writers(request: Request) -> Writers:
 
 Open = Annotated[Writers, Depends(get_writers)]
 router = APIRouter(prefix="/v1", tags=["completions"], route_class=OpenAIRoute)
+_SAID = {
+    400: "Something in the request cannot be meant or done; `param` names it.",
+    404: "`model` names nothing that can answer.",
+    409: "`model` is the beginning of several ids.",
+    429: "Too many answers are being written.",
+    503: "What the model needs is not installed, or the disk does not give it.",
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {
+        **documented,
+        "model": OpenAIRefusal | ErrorAnswer,
+        "description": _SAID.get(status, documented["description"]),
+    }
+    for status, documented in RESPONSES.items()
+    if isinstance(status, int)
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The answer; with `stream`, in pieces.", "content": {"text/event-stream": {}}},
-    400: {"description": "Something in the request cannot be meant or done; `param` names it."},
-    404: {"description": "`model` names nothing that can answer."},
-    409: {"description": "`model` is the beginning of several ids."},
-    429: {"description": "Too many answers are being written."},
-    503: {"description": "What the model needs is not installed, or the disk does not give it."},
+    **REFUSALS,
 }
 
 
 # ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-@router.get("/models")
+@router.get("/models", responses=REFUSALS)
 def list_served(workspace: Opened) -> dict[str, Any]:
     """Every name that a model goes by: `name@latest`, `name@staging`, `name@production`."""
     rows = []
@@ -181,7 +210,7 @@ def list_served(workspace: Opened) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
-@router.post("/completions", responses=REFUSALS, response_model=None)
+@router.post("/completions", responses=ANSWERS, response_model=None)
 async def complete(asked: CompletionAsked, writers: Open) -> Response:
     """Go on from a prompt."""
 
@@ -192,7 +221,7 @@ async def complete(asked: CompletionAsked, writers: Open) -> Response:
     return await _answer(asked, asked.max_tokens or 16, encode, writers, form)
 
 
-@router.post("/chat/completions", responses=REFUSALS, response_model=None)
+@router.post("/chat/completions", responses=ANSWERS, response_model=None)
 async def complete_chat(asked: ChatAsked, writers: Open, workspace: Opened) -> Response:
     """Go on with a conversation, in the template that the model was taught with."""
     messages = [Message(role=message.role, content=message.content) for message in asked.messages]
@@ -260,7 +289,7 @@ async def _answer(
             wants_usage = asked.stream_options is not None and asked.stream_options.include_usage
             chunks = _iter_chunks(answer, writers, head, form, leave, wants_usage=wants_usage)
             is_handed_on = True
-            return StreamingResponse(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return Stream(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         text = "".join([piece async for piece in writers.iter_pieces(answer)])
     finally:
         if not is_handed_on:

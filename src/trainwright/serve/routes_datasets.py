@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from trainwright.core.errors import InvalidValue
@@ -23,6 +22,7 @@ from trainwright.pipeline.datasets import (
 from trainwright.pipeline.journal import SilentScreen
 from trainwright.serve.access import Operator
 from trainwright.serve.context import After, Limit, Opened
+from trainwright.serve.streaming import Stream
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 
@@ -44,7 +44,7 @@ class BuildRequest(Frozen):
     tokenizer: str | None = None
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses={200: {"description": "That version was there already."}})
 def build(body: BuildRequest, response: Response, caller: Operator, workspace: Opened) -> dict[str, Any]:  # noqa: ARG001
     """Build a version. With one of `sources`, it is taken over without what was forgotten; with several, they are merged.
 
@@ -85,14 +85,14 @@ def read_version(dataset: str, workspace: Opened) -> dict[str, Any]:
     return describe_version(find_dataset(dataset, workspace), workspace)
 
 
-@router.get("/{dataset}/export.jsonl", response_class=StreamingResponse)
+@router.get("/{dataset}/export.jsonl", response_class=Stream)
 def export(
     dataset: str,
     workspace: Opened,
     form: Annotated[Form, Query(alias="format")] = "trace",
     split: Annotated[str | None, Query(max_length=100)] = None,
-) -> StreamingResponse:
+) -> Stream:
     """A version as JSONL: the same version gives the same bytes."""
     found = find_dataset(dataset, workspace)
     chunks = open_export(found, form, workspace, split=split)
-    return StreamingResponse(chunks, media_type="application/x-ndjson")
+    return Stream(chunks, media_type="application/x-ndjson")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
@@ -15,6 +14,7 @@ from trainwright.serve.access import Operator
 from trainwright.serve.board import Board
 from trainwright.serve.context import After, IdempotencyKey, Limit, Opened
 from trainwright.serve.remote import require_within
+from trainwright.serve.streaming import Stream
 from trainwright.serve.streams import JobTail, iter_messages
 from trainwright.work.standing import describe_job, list_jobs, read_log
 from trainwright.work.submit import build_job, find_manifest_of
@@ -112,13 +112,13 @@ def read_logs(
     return {"job_id": job.id, "text": text, "end": end}
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+@router.get("/jobs/{job_id}/events", response_class=Stream)
 def read_events(
     job_id: str,
     workspace: Opened,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
-) -> StreamingResponse:
+) -> Stream:
     """What the job's runs say, as server-sent events, until it is over; goes on after `Last-Event-ID`."""
     tail = JobTail(workspace.jobs.resolve(job_id), workspace, last_event_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(iter_messages(tail), media_type="text/event-stream", headers=headers)
+    return Stream(iter_messages(tail), media_type="text/event-stream", headers=headers)

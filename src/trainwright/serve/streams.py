@@ -9,11 +9,11 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from trainwright.core.errors import RunDamaged, TrainwrightError, UnknownRef
 from trainwright.core.jobs import Job
+from trainwright.serve.streaming import Stream
 from trainwright.store.run_folder import NUM_ID_DIGITS
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import render_event
@@ -76,13 +76,13 @@ class JobTail:
         return list(job.runs)
 
 
-def send_changes(look: Callable[[], tuple[object, bool]]) -> StreamingResponse:
+def send_changes(look: Callable[[], tuple[object, bool]]) -> Stream:
     """Server-sent events for a page that follows something: `change` whenever it stands otherwise, `end` when it is over.
 
     `look` says how it stands, as something to be compared, and whether it is over.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_iter_changes(look), media_type="text/event-stream", headers=headers)
+    return Stream(_iter_changes(look), media_type="text/event-stream", headers=headers)
 
 
 async def _iter_changes(look: Callable[[], tuple[object, bool]]) -> AsyncIterator[str]:

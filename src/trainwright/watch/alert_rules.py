@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainwright.watch.settings_file import parse_settings, read_settings
 
@@ -213,7 +213,10 @@ class Slack(Channel):
 
 
 class Email(Channel):
-    """A message through an SMTP server; its password is in the environment variable `password_env`."""
+    """A message through an SMTP server, over STARTTLS unless `tls` is off; its password is in `password_env`.
+
+    A password goes over TLS alone, and is in the environment alone.
+    """
 
     kind: Literal["email"]
     host: Annotated[str, Field(min_length=1)]
@@ -221,8 +224,16 @@ class Email(Channel):
     sender: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
     to: Annotated[tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...], Field(min_length=1)]
     tls: bool = True
-    user: str | None = None
+    user: Annotated[str, Field(min_length=1)] | None = None
     password_env: Variable | None = None
+
+    @model_validator(mode="after")
+    def _require_safe_login(self) -> "Email":
+        if (self.user is None) != (self.password_env is None):
+            raise ValueError("user and password_env belong together")
+        if self.user is not None and not self.tls:
+            raise ValueError("a password is sent over TLS alone: leave tls on, or user and password_env out")
+        return self
 
 
 AnyChannel = Annotated[Console | File | Webhook | Slack | Email, Field(discriminator="kind")]

@@ -113,12 +113,13 @@ def _send_email(channel: Email, alert: Alert) -> None:
     message["Subject"] = " ".join(f"[{alert.severity}] {alert.rule}: {alert.name}".split())
     message["Message-ID"] = f"<{alert.id}-{alert.num_escalations}@{channel.sender.partition('@')[2]}>"
     message.set_content(f"{render_alert(alert)}\n\n{json.dumps(alert.model_dump(mode='json'), indent=2)}\n")
+    password = "" if channel.password_env is None else _read_variable(channel.password_env)
     try:
         with smtplib.SMTP(channel.host, channel.port, timeout=TIMEOUT_S) as server:
             if channel.tls:
                 server.starttls(context=ssl.create_default_context())
             if channel.user is not None:
-                server.login(channel.user, _read_variable(channel.password_env or ""))
+                server.login(channel.user, password)
             server.send_message(message)
     except (OSError, smtplib.SMTPException) as error:
         raise ChannelFailed(f"The server {channel.host}:{channel.port} did not take it.", why=f"{error}.") from error

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,9 @@ from trainwright.core.traces import Conversation, Message
 from trainwright.data.chat import CHATML, GEMMA
 from trainwright.evaluate.generation import Decoding
 from trainwright.pipeline.asking import STAND_IN
-from trainwright.pipeline.writing import Answer, _take_question
+from trainwright.pipeline.writing import Answer, AnswerBatch, _take_question
+
+VOCABULARY, END = 128, "\0"
 
 
 class Stream:
@@ -22,12 +25,32 @@ class Stream:
         return ""
 
 
+class Script:
+    """A model that says given texts, a character a token, each begun by a prompt of its number; then the end."""
+
+    def __init__(self, *texts):
+        self._texts = texts
+
+    def open_decoder(self):
+        left = None
+
+        def feed(tokens):
+            nonlocal left
+            left = iter(self._texts[tokens[0]]) if left is None else left
+            return np.where(np.arange(VOCABULARY) == ord(next(left, END)), 9.0, 0.0).astype(np.float32)
+
+        return SimpleNamespace(feed=feed)
+
+
+def ask(model, number, stops=(), end_text="", max_tokens=100):
+    tokenizer = SimpleNamespace(stream_decoder=Stream, vocab_size=VOCABULARY)
+    writer = SimpleNamespace(asking=SimpleNamespace(tokenizer=tokenizer, end_text=end_text, end=ord(END)), model=model)
+    return Answer(writer, [number], Decoding(max_tokens=max_tokens, temperature=0), stops)
+
+
 def write(text, stops=(), end_text="", max_tokens=100):
-    """What is shown of a model that writes `text`, a character a token: (pieces, the answer)."""
-    tokenizer = SimpleNamespace(stream_decoder=Stream)
-    tokens = [ord(letter) for letter in text[:max_tokens]]
-    asking = SimpleNamespace(tokenizer=tokenizer, end_text=end_text, iter_answer=lambda *_: iter(tokens))
-    answer = Answer(SimpleNamespace(asking=asking, model=None), [1], Decoding(max_tokens=max_tokens), stops)
+    """What is shown of a model that writes `text`: (pieces, the answer)."""
+    answer = ask(Script(text), 0, stops, end_text, max_tokens)
     return list(answer), answer
 
 
@@ -63,6 +86,22 @@ def test_what_is_shown_is_the_text_before_the_first_stop(text, stops):
     first = min(ends, default=None)
     begins = [text.find(stop) for stop in stops if stop in text and text.find(stop) + len(stop) == first]
     assert shown == (text if first is None else text[: min(begins)])
+
+
+def test_answers_that_are_written_together_are_what_each_is_alone():
+    texts, stops = ("a cat", "<b> is </b>", "", "dogs and dogs"), ("</b>", "and")
+    model = Script(*texts)
+    batch = AnswerBatch(SimpleNamespace(model=model))
+    answers = [ask(model, number, stops, max_tokens=9) for number in range(len(texts))]
+    shown = dict.fromkeys(answers, "")
+    for _ in range(20):
+        if going := [answer for answer in answers if answer.finish is None]:
+            batch.keep(going)
+            for answer, piece in zip(going, batch.step(going), strict=True):
+                shown[answer] += piece
+    for text, answer in zip(texts, answers, strict=True):
+        pieces, alone = write(text, stops, max_tokens=9)
+        assert (shown[answer], answer.finish, answer.num_tokens) == ("".join(pieces), alone.finish, alone.num_tokens)
 
 
 @pytest.mark.parametrize("template", [GEMMA, CHATML])

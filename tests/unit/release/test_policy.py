@@ -73,3 +73,6 @@ def test_files_that_are_missing_or_no_policy(tmp_path):
         (tmp_path / "bad.yaml").write_bytes(data)
         with pytest.raises(ManifestUnreadable):
             open_policy(str(tmp_path / "bad.yaml"))
+    for name in ("0" * 400, "a\0b"):
+        with pytest.raises(ManifestUnreadable):
+            open_policy(name)

@@ -1,5 +1,6 @@
 """Asking models over real HTTP: in OpenAI's form, whole and streamed, many at once, and across a promotion."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -10,9 +11,11 @@ import httpx
 import pytest
 import uvicorn
 
+from trainwright.backends.reference import ReferenceBatchDecoder
 from trainwright.evaluate.generation import Decoding
 from trainwright.pipeline.promote import roll_back
 from trainwright.pipeline.use import find_model, generate
+from trainwright.serve import writers
 from trainwright.serve.app import create_app
 from trainwright.serve.settings import Settings
 from trainwright.store.workspace import open_workspace
@@ -27,6 +30,7 @@ def server(world, tmp_path_factory):
     shutil.copytree(world.root, root)
     app = create_app(root, Settings())
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # so that who stops reading is noticed soon
         running = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         )
@@ -172,6 +176,50 @@ def test_many_at_once_are_all_answered_as_if_they_were_alone(server, asked):
         assert list(pool.map(ask, prompts)) == alone
 
 
+def test_those_that_come_together_share_each_pass_through_the_model(server, asked, monkeypatch):
+    prompts = [f"The pig saw {number} " for number in range(6)]
+    gate, waiting, sizes = threading.Event(), threading.Semaphore(0), []
+    play, feed, place = writers._play_round, ReferenceBatchDecoder.feed, writers.Writers.iter_pieces
+
+    def play_once_all_are_there(*arguments):
+        assert gate.wait(60)
+        return play(*arguments)
+
+    def count(decoder, numbers, tokens_N):
+        sizes.append(len(numbers))
+        return feed(decoder, numbers, tokens_N)
+
+    def arrive(own, answer):
+        waiting.release()
+        return place(own, answer)
+
+    monkeypatch.setattr(writers, "_play_round", play_once_all_are_there)
+    monkeypatch.setattr(writers.Writers, "iter_pieces", arrive)
+    monkeypatch.setattr(ReferenceBatchDecoder, "feed", count)
+
+    def ask(prompt):
+        with httpx.Client(base_url=server[1], trust_env=False, timeout=60) as client:
+            return complete(client, prompt=prompt).json()["usage"]["completion_tokens"]
+
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        answers = pool.map(ask, prompts)
+        assert all(waiting.acquire(timeout=60) for _ in prompts)
+        gate.set()
+        num_tokens = sum(answers)
+    assert max(sizes) >= len(prompts) - 1  # the first to come began a round by itself
+    assert len(sizes) < num_tokens / 2
+
+
+def test_what_goes_wrong_as_answers_are_computed_is_told_to_each_and_the_next_is_answered(asked, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writers, "_play_round", fail)
+        assert complete(asked).status_code == 500
+    assert complete(asked).status_code == 200
+
+
 def test_too_many_at_once_are_told_to_come_back(asked, monkeypatch):
     monkeypatch.setattr("trainwright.serve.writers.MAX_ANSWERS", 0)
     answer = complete(asked)
@@ -195,8 +243,39 @@ def test_a_place_is_free_again_when_a_client_has_gone(asked, monkeypatch):
         pytest.fail("the place of an answer that nobody hears was never free again")
 
 
-def test_a_roll_back_answers_the_next_request_and_leaves_the_one_under_way_to_its_model(server, asked, world):
+def test_a_place_is_free_again_when_a_client_stops_reading(server, asked, monkeypatch):
+    monkeypatch.setattr("trainwright.serve.writers.MAX_ANSWERS", 1)
+    monkeypatch.setattr("trainwright.serve.streaming.STALLED_S", 0.2)
+    body = {"model": "zoo@production", "prompt": PROMPT, "max_tokens": 4096, "temperature": 0, "stream": True}
+    sent = json.dumps(body).encode()
+    host, port = server[1].removeprefix("http://").removesuffix("/v1").split(":")
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((host, int(port)))
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        deaf.sendall(f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent)
+        assert deaf.recv(12) == b"HTTP/1.1 200"
+        for _ in range(400):
+            if complete(asked).status_code == 200:
+                break
+        else:
+            pytest.fail("the place of an answer that nobody reads was never free again")
+
+
+def test_a_roll_back_answers_the_next_request_and_leaves_the_one_under_way_to_its_model(
+    server, asked, world, monkeypatch
+):
     root, _ = server
+    under_way, go_on, iter_pieces = [], threading.Event(), writers.Writers.iter_pieces
+
+    async def hold_the_first(own, answer):
+        under_way.append(answer)
+        async for piece in iter_pieces(own, answer):
+            yield piece
+            while answer is under_way[0] and not go_on.is_set():
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(writers.Writers, "iter_pieces", hold_the_first)
     before, after = world.checkpoints[1], world.checkpoints[0]
     body = {"model": "zoo@production", "prompt": PROMPT, "max_tokens": 600, "temperature": 0, "stream": True}
     with asked.stream("POST", "/completions", json=body) as answer:
@@ -205,6 +284,8 @@ def test_a_roll_back_answers_the_next_request_and_leaves_the_one_under_way_to_it
         with open_workspace(root) as workspace:
             roll_back("zoo", "production", workspace, who="a person", why="a test")
         assert complete(asked).json()["trainwright"]["checkpoint"] == after
+        assert under_way[0].finish is None
+        go_on.set()
         rest = read_stream(list(lines))
     assert {chunk["trainwright"]["checkpoint"] for chunk in (first, *rest)} == {before}
     text = first["choices"][0]["text"] + "".join(chunk["choices"][0]["text"] for chunk in rest)

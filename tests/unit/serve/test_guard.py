@@ -1,7 +1,7 @@
 """Who is let in, from where, how often, and what is put on record about it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ pytest.importorskip("fastapi", reason="the service is an extra: pip install 'tra
 from fastapi.testclient import TestClient
 
 from trainwright.core.errors import AuditDamaged, InvalidValue, NotPermitted, TooManyRequests
+from trainwright.core.manifest import Manifest, Section, schema_of_keys
 from trainwright.serve.app import create_app
 from trainwright.serve.guard import Pace
 from trainwright.serve.listening import require_safe
@@ -113,6 +114,9 @@ def test_other_addresses_need_tokens() -> None:
         ("train", {"allow_pickle": True}),
         ("watch", {"folder": "/tmp/elsewhere"}),
         ("watch", {"trackers": ["mlflow"], "uri": "http://127.0.0.1:5000"}),
+        ("watch", {"alerts": "/etc/passwd"}),
+        ("watch", {"alerts": "texts/alerts.yaml"}),
+        ("costs", {"prices": "/etc/passwd"}),
         ("finetune", {"data": {"traces": "/etc/passwd"}}),
     ],
 )
@@ -135,6 +139,36 @@ def test_a_manifest_from_outside_may_name_what_is_in_the_workspace(
     for corpus in ("builtin:stories", "hf://org/name", "texts/*.txt", "texts/a.txt"):
         started = client.post("/api/training/start", json={"manifest": {"data": {"corpus": corpus}}})
         assert started.status_code == 202, started.text
+
+
+NAMES_NOTHING = {
+    "compute.device", "costs.tags", "data.system", "data.text_field", "train.adapter.target_modules",
+    "train.sample_prompts", "watch.project",
+}  # fmt: skip
+"""Keys that hold a text which no file and no address is looked up by."""
+
+
+def iter_text_keys(section: type[Section] = Manifest, prefix: str = "") -> Iterator[str]:
+    """Keys that take any text."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from iter_text_keys(field.annotation, f"{prefix}{name}.")
+            continue
+        schema = schema_of_keys(section)[name]
+        options = [schema, *schema.get("anyOf", [])]
+        options += [one["items"] for one in options if isinstance(one.get("items"), dict)]
+        if any(one.get("type") == "string" and not {"enum", "const", "pattern"} & set(one) for one in options):
+            yield prefix + name
+
+
+@pytest.mark.parametrize("key", sorted(set(iter_text_keys()) - NAMES_NOTHING))
+def test_every_key_that_could_lead_out_of_the_workspace_is_looked_at(
+    log_in: Callable[..., TestClient], key: str
+) -> None:
+    section, _, name = key.partition(".")
+    refused = log_in("operator").post("/api/training/start", json={"manifest": {section: {name: "/etc/passwd"}}})
+    assert name_of(refused) == (403, "not-permitted"), refused.text
+    assert key.startswith("watch.") or key in refused.json()["error"]["message"]
 
 
 def test_a_page_of_another_place_can_change_nothing_and_a_false_name_reads_nothing(tmp_path: Path) -> None:
