@@ -95,6 +95,7 @@ def answer_request(request: InferenceRequest) -> InferenceCost:
     import psutil
 
     from trainwright.backends.catalogue import open_backend
+    from trainwright.backends.measure import read_peak_rss_bytes
     from trainwright.evaluate.generation import Decoding, iter_generated
     from trainwright.store.checkpoints import read_weights
     from trainwright.store.model_folder import read_tensors
@@ -118,16 +119,9 @@ def answer_request(request: InferenceRequest) -> InferenceCost:
         latencies_s=tuple(latencies),
         tokens_per_s=request.num_new_tokens * len(latencies) / sum(latencies),
         rss_bytes=memory.rss,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=read_peak_rss_bytes(),
         load_s=load_s,
     )
-
-
-def _peak_rss_bytes() -> int:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from trainwright.backends.catalogue import require_supported
+from trainwright.backends.catalogue import is_installed, require_supported
 from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_frameworks
 from trainwright.backends.measure import Speed
 from trainwright.core.errors import DatasetMissing, TokenizerMissing
@@ -110,13 +110,22 @@ def prepare(
             workspace.ledger.put(plan)
             phase.artefacts["plan"] = plan.id
         compute = plan.compute
-        for other in choice.passed_over:
-            journal.screen.announce(f"{other.framework} was passed over: {other.problem}")
+        _announce_fallback(manifest, choice, journal)
         phase.detail = (
             f"{plan.model.num_parameters:,} weights, {plan.training.num_steps:,} steps on {compute.framework} "
             f"{compute.dtype}{', compiled' if compute.compile else ''} ({choice.reason})"
         )
     return Prepared(dataset, tokenizer, token_set, plan, choice)
+
+
+def _announce_fallback(manifest: Manifest, choice: Choice, journal: Journal) -> None:
+    """Say aloud what a person wanted and did not get. What `auto` finds missing is in the table, and no news."""
+    is_wish = manifest.compute.framework != "auto"
+    for other in choice.passed_over:
+        if is_wish or is_installed(other.framework):
+            journal.screen.announce(f"{other.framework} was passed over: {other.problem}")
+    if is_wish and choice.passed_over:
+        journal.screen.announce(f"falling back to {choice.compute.framework}")
 
 
 def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:

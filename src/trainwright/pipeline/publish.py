@@ -131,7 +131,11 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
     path = _choice_path(folder)
     if not path.exists():
         return None
-    choice = Choice.model_validate_json(path.read_bytes())
+    return describe_choice(Choice.model_validate_json(path.read_bytes()))
+
+
+def describe_choice(choice: Choice) -> dict[str, Any]:
+    """How the compute was chosen, as a table: what was measured of each candidate, or why it was not taken."""
     candidates = [
         {
             "framework": speed.compute.framework,
@@ -140,6 +144,7 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
             "compilation_s": speed.compilation_s,
             "start_s": speed.start_s,
             "step_s": speed.step_s,
+            "peak_rss_bytes": speed.peak_rss_bytes,
             "why_not": speed.problem,
             "chosen": speed.compute == choice.compute,
         }
