@@ -145,46 +145,42 @@ def _run(words: Sequence[str]) -> str:
 # ── the page ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def render_page(figures: Mapping[str, Any]) -> str:
     """docs/parity.md."""
-    runs, tolerances = figures["frameworks"], figures["tolerances"]
+    runs, tolerances, example = figures["frameworks"], figures["tolerances"], figures["example"]
     measured = {name: run for name, run in runs.items() if run["measured"]}
     num_steps = len(measured[FRAMEWORKS[0]]["losses"])
-    lines = [
-        GENERATED,
-        "",
-        "# One plan, every framework",
-        "",
-        f"[{figures['example']}](../{figures['example']}) is a small model, trained for {num_steps} steps in float32 with "
-        "AdamW. The same first",
-        "weights (made by numpy from the plan's seed), the same batches and the same learning rates go into every framework:",
-        "",
-        "```sh",
-        *(f"trainwright run {figures['example']} compute.framework={name}" for name in runs),
-        "```",
-        "",
-        f"Each is held against `{FRAMEWORKS[0]}`, plain numpy with gradients written by hand. Losses have to agree within "
-        f"{tolerances['loss']:g} nats per token",
-        f"at every step, and every weight within {tolerances['weight']:g} at the end.",
-        "",
-        "![The losses of all frameworks, and how far each lies from the reference](images/parity.svg)",
-        "",
-        "| framework | largest difference in loss | largest difference in a weight | the same text | first step | a step |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *(_render_row(name, run) for name, run in runs.items()),
-        "",
-        f"Measured with Python {figures['python']} on: {figures['machine']}. The time of a step is the median of all but the "
-        "first, which compiles",
-        "where a framework does. So small a model says nothing about which framework is fast: `compute.framework: auto` measures "
-        "the plan",
-        "that is really to be trained.",
-        "",
-        f"The text is the {figures['num_written']} likeliest tokens after “{figures['prompt']}”:",
-        "",
-        *_render_texts(measured),
-        "What is behind the figures, the losses of all steps among it, is in [parity.json](parity.json). "
-        "`tests/contract/test_parity.py` holds",
-        "every backend that is installed to the same: equal first weights, batches and rates, losses, weights and text.",
-    ]
-    return "\n".join(lines) + "\n"
+    commands = "\n".join(f"trainwright run {example} compute.framework={name}" for name in runs)
+    rows = "\n".join(_render_row(name, run) for name, run in runs.items())
+    return f"""{GENERATED}
+
+# One plan, every framework
+
+[{example}](../{example}) is a small model, trained for {num_steps} steps in float32 with AdamW. The same first weights (made
+by numpy from the plan's seed), the same batches and the same learning rates go into every framework:
+
+```sh
+{commands}
+```
+
+Each is held against `{FRAMEWORKS[0]}`, plain numpy with gradients written by hand. Losses have to agree within
+{tolerances["loss"]:g} nats per token at every step, and every weight within {tolerances["weight"]:g} at the end.
+
+![The losses of all frameworks, and how far each lies from the reference](images/parity.svg)
+
+| framework | largest difference in loss | largest difference in a weight | the same text | first step | a step |
+| --- | --- | --- | --- | --- | --- |
+{rows}
+
+Measured with Python {figures["python"]} on {figures["machine"]}. The time of a step is the median of all but the
+first, which compiles where a framework does. So small a model says nothing about which framework is fast:
+`compute.framework: auto` measures the plan that is really to be trained.
+
+The text is made of the {figures["num_written"]} likeliest tokens after “{figures["prompt"]}”:
+
+{_render_texts(measured)}
+
+What is behind the figures, the losses of all steps among it, is in [parity.json](parity.json). Every backend that is installed
+is held to the same by `tests/contract/test_parity.py`: equal first weights, batches and rates; losses, weights and text.
+"""
 
 
 def _render_row(name: str, run: Mapping[str, Any]) -> str:
@@ -196,18 +192,17 @@ def _render_row(name: str, run: Mapping[str, Any]) -> str:
     if name == FRAMEWORKS[0]:
         return f"| {title} | | | | {times} |"
     loss = f"{run['max_loss_difference']:.1e} (step {run['max_loss_difference_step']})"
-    return f"| {title} | {loss} | {run['max_weight_difference']:.1e} | {'yes' if run['same_text'] else 'no'} | {times} |"
+    return (
+        f"| {title} | {loss} | {run['max_weight_difference']:.1e} | {'yes' if run['same_text'] else 'no'} | {times} |"
+    )
 
 
-def _render_texts(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _render_texts(measured: Mapping[str, Mapping[str, Any]]) -> str:
     """Each different text once, with those that wrote it."""
     writers: dict[str, list[str]] = {}
     for name, run in measured.items():
         writers.setdefault(run["text"], []).append(name)
-    lines: list[str] = []
-    for text, names in writers.items():
-        lines += [f"- {', '.join(names)}: “{_escape(' '.join(text.split()))}”"]
-    return [*lines, ""]
+    return "\n".join(f"- {', '.join(names)}: “{_escape(' '.join(text.split()))}”" for text, names in writers.items())
 
 
 def _seconds(value: float) -> str:
@@ -253,6 +248,7 @@ def draw(figures: Mapping[str, Any]) -> bytes:
 
 
 def main() -> int:
+    """Measure and write, as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH", help="who runs a framework")
     parser.add_argument("--render", action="store_true", help="measure nothing: page and picture from the figures")

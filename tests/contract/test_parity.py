@@ -1,7 +1,7 @@
 """One plan, every backend: `examples/parity.yaml` through the real loop, on each, beside the reference.
 
-Equal, bit for bit: first weights, batches, learning rates. Within a tolerance: the losses of all hundred steps, the weights at the
-end. Equal again: the text that the likeliest tokens make.
+Equal, bit for bit: first weights, batches, learning rates. Within a tolerance: the losses of all hundred steps, the weights
+in the end. Equal again: the text that the likeliest tokens make.
 """
 
 from dataclasses import dataclass, field, replace

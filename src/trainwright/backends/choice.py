@@ -140,9 +140,7 @@ def choose_frameworks(
     if wanted == "auto":
         installed = tuple(name for name in AUTOMATIC if is_installed(name))
         missing = (name for name in AUTOMATIC if name not in installed)
-        passed_over = [
-            PassedOver(framework=name, problem=find_problem(name, section, optimizer)) for name in missing
-        ]
+        passed_over = [PassedOver(framework=name, problem=find_problem(name, section, optimizer)) for name in missing]
         if not installed:
             raise PackageMissing(
                 "No training framework is installed.",

@@ -98,7 +98,7 @@ def _render_choice(planned: "Planned") -> None:
     from trainwright.pipeline.publish import describe_choice
 
     choice = planned.prepared.choice
-    if choice is None or not (choice.candidates or choice.passed_over):
+    if choice is None:
         return
     rows = [("framework", "dtype", "compiled", "start", "step", "memory", "")]
     rows += [_describe_candidate(candidate) for candidate in describe_choice(choice)["candidates"]]
@@ -122,7 +122,7 @@ def _describe_candidate(candidate: dict[str, Any]) -> tuple[str, ...]:
         seconds("start_s"),
         seconds("step_s"),
         "-" if memory is None else f"{memory / 1e6:.0f} MB",
-        "taken" if candidate["chosen"] else candidate["why_not"],
+        ", ".join(filter(None, ["taken" * candidate["chosen"], candidate["why_not"]])),
     )
 
 

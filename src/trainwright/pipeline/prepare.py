@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from trainwright.backends.catalogue import is_installed, require_supported
+from trainwright.backends.catalogue import is_installed
 from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_frameworks
 from trainwright.backends.measure import Speed
 from trainwright.core.errors import DatasetMissing, TokenizerMissing
@@ -274,7 +274,6 @@ def prepare_plan(
         num_held_out = _count_windows(token_set, "validation", train.max_seq_length, workspace)
         pace = _pace(choice.speed, num_held_out, train.batch_size)
         training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
-    require_supported(choice.compute, training.optimizer)
     if origin is not None:
         require_same_tokenizer(origin, token_set)
     start = None if origin is None else origin.start

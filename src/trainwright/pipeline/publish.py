@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.backends.choice import Choice
+from trainwright.backends.measure import Speed
 from trainwright.core.durable import write_file, write_folder
 from trainwright.core.errors import InvalidValue, OutputExists
 from trainwright.core.records import Checkpoint, ImportedModel, ImportedShape, Outcome, Report, Run
@@ -136,7 +137,10 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
 
 def describe_choice(choice: Choice) -> dict[str, Any]:
     """How the compute was chosen, as a table: what was measured of each candidate, or why it was not taken."""
-    candidates = [
+    speeds = list(choice.candidates)
+    if choice.speed is None:  # there was nothing to compare it with
+        speeds.insert(0, Speed(compute=choice.compute, problem=f"not measured: {choice.reason}"))
+    candidates: list[dict[str, Any]] = [
         {
             "framework": speed.compute.framework,
             "dtype": speed.compute.dtype,
@@ -148,7 +152,7 @@ def describe_choice(choice: Choice) -> dict[str, Any]:
             "why_not": speed.problem,
             "chosen": speed.compute == choice.compute,
         }
-        for speed in choice.candidates
+        for speed in speeds
     ]
     candidates += [
         {"framework": other.framework, "why_not": other.problem, "chosen": False} for other in choice.passed_over

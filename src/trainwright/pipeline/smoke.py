@@ -161,7 +161,9 @@ def complain(probed: Probed) -> TrainwrightError:
     except TrainwrightError as error:
         return error
     return DeviceUnavailable(
-        f"{probed.framework} cannot compute on the device {probed.device!r}.", why=probed.problem, next_step=probed.remedy
+        f"{probed.framework} cannot compute on the device {probed.device!r}.",
+        why=probed.problem,
+        next_step=probed.remedy,
     )
 
 
@@ -285,7 +287,9 @@ class Trial:
             run = describe_run(self.killed_run, workspace)
         plan, attempts = run["plan"], [each["from_step"] for each in run["attempts"] if "from_step" in each]
         if plan["compute"]["framework"] != self.framework:
-            raise self._fail(f"The run computed with {plan['compute']['framework']}.", f"{self.framework} was asked for.")
+            raise self._fail(
+                f"The run computed with {plan['compute']['framework']}.", f"{self.framework} was asked for."
+            )
         if not attempts or attempts[-1] == 0:
             raise self._fail("The run went on from nothing.", "It had a checkpoint to go on from.")
         return f"went on from step {attempts[-1]} to step {plan['training']['num_steps']}"
@@ -325,7 +329,9 @@ class Trial:
         losses = [event["loss"] for event in events if event["kind"] == "step"]
         first, last = losses[0], sum(losses[-NUM_LAST:]) / NUM_LAST
         if not first - last >= LEAST_FALL:
-            raise self._fail("The model did not learn.", f"Its loss went from {first:.3f} to {last:.3f} nats per token.")
+            raise self._fail(
+                "The model did not learn.", f"Its loss went from {first:.3f} to {last:.3f} nats per token."
+            )
         failed = [check["name"] for check in checks if check["passed"] is False]
         if failed:
             raise self._fail("The model did not pass its checks.", f"Not met: {', '.join(failed)}.")
@@ -352,7 +358,9 @@ class Trial:
         try:
             code = child.wait(LONGEST_S)
         except subprocess.TimeoutExpired:
-            raise self._fail(f"`trainwright {words[0]}` was not done after {LONGEST_S:.0f} s.", "It was ended.") from None
+            raise self._fail(
+                f"`trainwright {words[0]}` was not done after {LONGEST_S:.0f} s.", "It was ended."
+            ) from None
         finally:
             _kill(child)
         if code != 0:
