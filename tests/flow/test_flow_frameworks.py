@@ -1,4 +1,4 @@
-"""A checkpoint written by one framework is gone on with by another: weights, what the optimizer remembers, and a drift on record."""
+"""A checkpoint of one framework is gone on with by another: weights, what the optimizer remembers, and a drift on record."""
 
 import importlib.util
 import json
