@@ -100,8 +100,8 @@ def _render_choice(planned: "Planned") -> None:
     choice = planned.prepared.choice
     if choice is None:
         return
-    rows = [("framework", "dtype", "compiled", "start", "step", "memory", "")]
-    rows += [_describe_candidate(candidate) for candidate in describe_choice(choice)["candidates"]]
+    candidates = map(_describe_candidate, describe_choice(choice)["candidates"])
+    rows: list[tuple[str, ...]] = [("framework", "dtype", "compiled", "start", "step", "memory", ""), *candidates]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     sys.stdout.write(f"# {choice.compute.framework}: {choice.reason}\n")
     for row in rows:

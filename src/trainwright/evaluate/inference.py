@@ -19,6 +19,9 @@ from trainwright.core.records import Compute, Frozen, Shape
 NUM_NEW_TOKENS = 32
 """Tokens written after each prompt; one latency is the time from the prompt to the last of them."""
 
+LONGEST_S, FEWEST_PROMPTS = 30.0, 10
+"""A model that is too slow for all prompts is measured over those that it answers in this time, but over so many at least."""
+
 
 class InferenceRequest(Frozen):
     """What the fresh process is to do. `base`: files of weights that the checkpoint does not hold, but for `left_out`."""
@@ -91,7 +94,9 @@ def measure_inference(
 
 
 def answer_request(request: InferenceRequest) -> InferenceCost:
-    """Load the model and answer each prompt greedily, exactly `num_new_tokens` long, timing each."""
+    """Load the model and answer the prompts greedily, exactly `num_new_tokens` long, timing each: all of them, or, where that
+    takes too long, the first ones.
+    """
     import psutil
 
     from trainwright.backends.catalogue import open_backend
@@ -108,8 +113,10 @@ def answer_request(request: InferenceRequest) -> InferenceCost:
     decoding = Decoding(max_tokens=request.num_new_tokens, temperature=0)
     for _ in iter_generated(model, request.prompts[0], decoding, end=None):  # the first answer pays for warming up
         pass
-    latencies = []
+    latencies: list[float] = []
     for prompt in request.prompts:
+        if sum(latencies) > LONGEST_S and len(latencies) >= FEWEST_PROMPTS:
+            break
         begun = time.perf_counter()
         for _ in iter_generated(model, prompt, decoding, end=None):
             pass

@@ -4,7 +4,8 @@ continuous integration.
     probe      a real kernel, in a process of its own; where it does not run, nothing else does, and that is what is said
     train      a tiny model on a builtin corpus, its process ended by SIGKILL once a checkpoint is on disk
     resume     the same run, by another process, to its end
-    repeat     the same plan once more, never stopped: every checkpoint has the digest of the other run's
+    repeat     the same plan once more, never stopped before its training is over: every checkpoint has the digest of the
+               other run's
     verify     the resumed run computed again from its plan and data, every checkpoint compared bit for bit
     generate   the model writes, twice, the same text
     learning   the loss fell, and lies below that of guessing
@@ -253,31 +254,29 @@ class Trial:
             self.steps.append(Step(name=name, status=status, elapsed_s=elapsed_s, found=found))
 
     def _train_and_kill(self) -> str:
-        """Kill the process as soon as it has trained on beyond a checkpoint that is on disk."""
-        child = self._start("train", ["run", *self._run_words])
-        try:
-            step = self._wait_for_checkpoint(child)
-        finally:
-            _kill(child)
-        (folder,) = self._run_folders()
-        if '"kind":"run-finished"' in (folder / "events.jsonl").read_text(encoding="utf-8"):
+        """Kill the process as soon as a checkpoint is on disk."""
+        folder = self._start_and_kill("train", ["run", *self._run_words], _has_checkpoint)
+        if _is_trained(folder):
             raise self._fail("Training was over before its process could be killed.", "The steps were too fast for it.")
         self.killed_run = RunFolder(folder).read_run().id
-        return f"killed after step {step}"
+        return f"killed after step {_count_steps(folder)}"
 
-    def _wait_for_checkpoint(self, child: "subprocess.Popen[bytes]") -> int:
-        """The last step on record once a checkpoint is durable and training went on."""
+    def _start_and_kill(self, name: str, words: Sequence[str], is_time: Callable[[Path], bool]) -> Path:
+        """Start a command that begins a run, and end it by SIGKILL once `is_time` says so of the run's folder."""
+        known = set(self._run_folders())
+        child = self._start(name, words)
         deadline = time.monotonic() + LONGEST_S
-        while time.monotonic() < deadline:
-            if child.poll() is not None:
-                raise self._explain("train", child.returncode, "before a checkpoint was on disk")
-            for folder in self._run_folders():
-                if (folder / "checkpoints" / "latest").exists():
-                    steps = (folder / "events.jsonl").read_bytes().count(b'"kind":"step"')
-                    if steps > 0:
-                        return steps
-            time.sleep(LOOK_EVERY_S)
-        raise self._fail(f"There was no checkpoint after {LONGEST_S:.0f} s.", "The process was ended.")
+        try:
+            while time.monotonic() < deadline:
+                for folder in set(self._run_folders()) - known:
+                    if is_time(folder):
+                        return folder
+                if child.poll() is not None:
+                    raise self._explain(name, child.returncode, "before it could be killed")
+                time.sleep(LOOK_EVERY_S)
+        finally:
+            _kill(child)
+        raise self._fail(f"`{name}` had not come far enough after {LONGEST_S:.0f} s.", "The process was ended.")
 
     def _resume(self) -> str:
         document = self._call("resume", ["resume", self.killed_run])
@@ -295,8 +294,8 @@ class Trial:
         return f"went on from step {attempts[-1]} to step {plan['training']['num_steps']}"
 
     def _repeat(self) -> str:
-        document = self._call("repeat", ["run", "--retrain", *self._run_words])
-        self.repeated_run = str(document["run_id"])
+        folder = self._start_and_kill("repeat", ["run", "--retrain", *self._run_words], _is_trained)
+        self.repeated_run = RunFolder(folder).read_run().id
         with open_workspace(self._root) as workspace:
             killed, whole = (_digests_of(run, workspace) for run in (self.killed_run, self.repeated_run))
         self.digests = tuple(
@@ -392,6 +391,20 @@ def _digests_of(run_id: str, workspace: Workspace) -> dict[int, str]:
     children = workspace.ledger.children(find_run(run_id, workspace).id)
     records = (workspace.ledger.get(child) for role, child in children if role == "run")
     return {record.step: record.weights for record in records if isinstance(record, Checkpoint)}
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return (folder / "checkpoints" / "latest").exists()
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether the last step was taken; every checkpoint is then on disk."""
+    path = folder / "events.jsonl"
+    return path.exists() and b'"kind":"run-finished"' in path.read_bytes()
+
+
+def _count_steps(folder: Path) -> int:
+    return (folder / "events.jsonl").read_bytes().count(b'"kind":"step"')
 
 
 def _kill(child: "subprocess.Popen[bytes]") -> None:

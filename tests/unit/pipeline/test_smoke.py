@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_what_a_command_said_of_its_failure_is_what_is_told(monkeypatch, tmp_pat
         "error": {"name": "disk-full", "message": "There is no room.", "why": "It is full.", "next": "", "exit_code": 1}
     }
     let_commands_be(monkeypatch, f"print({json.dumps(error)!r}); raise SystemExit(1)")
-    with pytest.raises(SmokeFailed, match="`train` ended with exit code 1 before a checkpoint") as raised:
+    with pytest.raises(SmokeFailed, match="`train` ended with exit code 1 before it could be killed") as raised:
         try_it(monkeypatch, WORKS, output_dir=tmp_path / "out", skip=True)
     assert raised.value.why == "disk-full: There is no room. It is full."
     assert str(tmp_path / "out") in raised.value.next_step
@@ -87,7 +88,7 @@ def test_command_that_crashes_is_told_by_its_last_words(monkeypatch):
 def test_command_that_hangs_is_ended(monkeypatch):
     monkeypatch.setattr(module, "LONGEST_S", 0.3)
     let_commands_be(monkeypatch, "import time; time.sleep(60)")
-    with pytest.raises(SmokeFailed, match="no checkpoint after"):
+    with pytest.raises(SmokeFailed, match="`train` had not come far enough"):
         try_it(monkeypatch, WORKS)
 
 
@@ -99,10 +100,23 @@ def trial(tmp_path, monkeypatch):
     return trial
 
 
+def let_a_run_be_there(trial, monkeypatch):
+    monkeypatch.setattr(trial, "_start_and_kill", lambda name, words, is_time: trial._root)
+    monkeypatch.setattr(module.RunFolder, "read_run", lambda folder: SimpleNamespace(id="b" * 64))
+
+
+def test_run_that_was_over_before_it_could_be_killed_is_a_failure(trial, monkeypatch):
+    let_a_run_be_there(trial, monkeypatch)
+    trial._root.mkdir()
+    (trial._root / "events.jsonl").write_text('{"kind":"step"}\n{"kind":"run-finished"}\n', encoding="utf-8")
+    with pytest.raises(SmokeFailed, match="over before its process could be killed"):
+        trial._train_and_kill()
+
+
 def test_other_weights_after_a_kill_are_a_failure(trial, monkeypatch):
     digests = iter([{10: "x", 20: "y"}, {10: "x", 20: "z"}])
     monkeypatch.setattr(module, "_digests_of", lambda run, workspace: next(digests))
-    monkeypatch.setattr(trial, "_call", lambda name, words: {"run_id": "b" * 64})
+    let_a_run_be_there(trial, monkeypatch)
     with pytest.raises(SmokeFailed, match="other weights") as raised:
         trial._repeat()
     assert raised.value.why == "They differ at 20."
@@ -112,7 +126,7 @@ def test_other_weights_after_a_kill_are_a_failure(trial, monkeypatch):
 def test_checkpoint_that_only_one_of_the_runs_had_is_a_failure(trial, monkeypatch):
     digests = iter([{10: "x"}, {10: "x", 20: "z"}])
     monkeypatch.setattr(module, "_digests_of", lambda run, workspace: next(digests))
-    monkeypatch.setattr(trial, "_call", lambda name, words: {"run_id": "b" * 64})
+    let_a_run_be_there(trial, monkeypatch)
     with pytest.raises(SmokeFailed):
         trial._repeat()
 
