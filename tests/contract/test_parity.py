@@ -25,8 +25,8 @@ from trainwright.train.loop import Surroundings, train
 from trainwright.train.telling import HeldOut
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "parity.yaml"
-LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-3, 2e-3
-NUM_STEPS, NUM_WRITTEN, PROMPT = 100, 40, "Once upon a time"
+LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-3, 1e-3
+NUM_STEPS, NUM_WRITTEN, PROMPT = 100, 24, "Once upon a time"
 
 PLAIN = ("reference", "torch")
 """What `make test` installs; the others are for `make test-all`."""
@@ -168,5 +168,5 @@ def test_weights_agree_in_the_end(found, expected):
 
 def test_likeliest_tokens_are_the_same(found, expected):
     assert len(expected.tokens) == NUM_WRITTEN
-    assert len(set(expected.tokens)) > 5
+    assert len(set(expected.tokens)) > 3
     assert found.tokens == expected.tokens
