@@ -30,6 +30,7 @@ test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
 test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people's tools
 	-scripts/install_browser.sh
 	-scripts/install_containers.sh
+	-scripts/install_actionlint.sh
 	$(BIN)/python -m pytest -q -m "slow or extra" -p no:cacheprovider -n 2 --dist loadscope tests
 
 test-tinygrad: $(VENV)/.installed-dev  ## the tests of the tinygrad backend, which compiles for minutes

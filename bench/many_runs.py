@@ -2,8 +2,8 @@
 
     python bench/many_runs.py [--runs 10000]
 
-One tiny run is really done. The others are its plan with other seeds, and its folder and outcome under their ids: they lie in the
-workspace as if they had been done there. The service is started anew, so that its first answer is one that nothing was read for.
+One tiny run is really done. The others are its plan with other seeds, and its folder and outcome under their ids: they lie in
+the workspace as if they had been done there. The service is started anew, so that nothing was read before its first answer.
 """
 
 import argparse

@@ -130,7 +130,8 @@ MEANINGS: dict[str, str] = {
     "compute.dtype": "Type of the arithmetic. `auto`: what was measured to be faster for a run of this length.",
     "compute.compile": "Whether the framework compiles the model. `auto`: where it was measured to be faster.",
     "compute.threads": "Threads of the arithmetic. `auto`: the cores this process may use. Results depend on it.",
-    "budgets.latency_p95_ms": "Time for 32 tokens after a prompt, 95th percentile of 100 prompts, in milliseconds.",
+    "budgets.latency_p95_ms": "Time for 32 tokens after a prompt, 95th percentile of 100 prompts (fewer, where "
+    "they take more than half a minute), in milliseconds.",
     "budgets.inference_rss_mb": "Resident memory of a fresh process that uses the model (1 MB = 10⁶ bytes).",
     "budgets.model_file_mb": "Size of `model.safetensors`.",
     "budgets.training_peak_mb": "Memory that training takes beyond the framework's own.",

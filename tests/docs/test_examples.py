@@ -6,7 +6,7 @@ import pytest
 
 from trainwright.core.manifest import parse_manifest
 
-EXAMPLES = ("stories.yaml", "books.yaml", "sft-arithmetic.yaml")
+EXAMPLES = ("stories.yaml", "books.yaml", "sft-arithmetic.yaml", "parity.yaml")
 
 
 def test_every_example_is_tested(root):
@@ -29,6 +29,12 @@ def test_arithmetic_example_reads_first_and_answers_then(root):
     assert (manifest.data.corpus, manifest.data.traces) == ("builtin:arithmetic", None)
     assert manifest.finetune.data.traces == "builtin:arithmetic"
     assert manifest.finetune.evaluate.items > 0
+
+
+def test_parity_example_is_what_every_framework_can_do(root):
+    manifest = parse_manifest(root / "examples" / "parity.yaml")
+    assert (manifest.train.steps, manifest.train.dropout, manifest.train.optimizer.name) == (100, 0.0, "adamw")
+    assert (manifest.compute.dtype, manifest.compute.compile, manifest.compute.threads) == ("float32", False, 1)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -257,6 +257,7 @@ JSON_COMMANDS = {
     "`access list`": ["access", "list", "--tokens=tokens.yaml"],
     "`audit verify`": ["audit", "verify"],
     "`audit list`": [],  # the guide changes nothing through a service
+    "`smoke`": [],  # trains for a minute: tests/flow/test_flow_smoke.py
     "`doctor`": ["doctor"],
     "`traces import`": ["traces", "import", "sums.jsonl", "--on-error=skip"],
     "`traces list`, `traces search`": ["traces", "list", "--limit=3"],

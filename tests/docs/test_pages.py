@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/guide.md", "docs/manifest.md")
-PAGES += ("docs/errors.md", "docs/commands.md", "docs/files.md", "docs/rest.md", "docs/service.md")
+PAGES += ("docs/errors.md", "docs/commands.md", "docs/files.md", "docs/rest.md", "docs/service.md", "docs/parity.md")
 
 # A letter in brackets keeps a pattern from finding itself here.
 FOREIGN = {

@@ -5,6 +5,7 @@ import resource
 import shutil
 
 import pytest
+import yaml
 
 TEXT = b"A line of plain text that says nothing in particular.\n"
 
@@ -104,6 +105,12 @@ def test_of_an_order_of_preference_what_is_missing_is_passed_over_and_named(comm
     why = "the package torch is not installed (pip install 'trainwright[torch]')"
     assert f"torch was passed over: {why}" in planned.err
     assert planned.document["choice"]["passed_over"] == [{"framework": "torch", "problem": why}]
+    assert "falling back to reference" in planned.err
+    shown = command(*words[:-1], "compute.framework=[torch, reference]").out
+    assert shown.startswith("# reference: the only candidate\n#   framework  dtype ")
+    assert "taken, not measured: the only candidate" in shown
+    assert why in next(line for line in shown.splitlines() if line.startswith("#   torch "))
+    assert yaml.safe_load(shown)["choice"] == planned.document["choice"]  # the table is a comment
     error = command(*words, "compute.framework=[tinygrad, torch]", expect=4).error
     assert error["name"] == "unsupported-plan"
     assert f"torch: {why}" in error["why"]

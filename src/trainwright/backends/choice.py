@@ -9,8 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend, read_version, require_working
+from trainwright.backends.catalogue import (
+    CATALOGUE,
+    is_installed,
+    open_backend,
+    read_version,
+    require_supported,
+    require_working,
+)
 from trainwright.backends.measure import Speed, SpeedRequest, measure_speed
+from trainwright.backends.probing import probe_apart
 from trainwright.core.errors import PackageMissing, UnsupportedPlan
 from trainwright.core.hashing import digest_json
 from trainwright.core.manifest import ComputeSection, FrameworkName
@@ -73,7 +81,8 @@ def choose_compute(
 ) -> Choice:
     """Settle framework, device, threads, dtype and compilation for a run of `training.num_steps` (or of a time budget).
 
-    Raises PackageMissing or DeviceUnavailable (with the remedy), UnsupportedPlan where no candidate can be run.
+    Raises PackageMissing or DeviceUnavailable (with the remedy), UnsupportedPlan where no candidate can be run, or where a
+    framework is asked by name for what it cannot do (naming those that can).
     """
     frameworks, passed_over = choose_frameworks(section, training.optimizer.name)
     candidates: list[Compute] = []
@@ -84,6 +93,8 @@ def choose_compute(
         num_threads = _choose_threads(section, framework)
         dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
         candidates += _iter_candidates(section, framework, device, num_threads, dtypes)
+    for candidate in candidates:  # before any is measured: what cannot be done has no speed
+        require_supported(candidate, training.optimizer)
 
     def build(compute: Compute, reason: str, speeds: Sequence[Speed] = ()) -> Choice:
         return Choice(
@@ -118,14 +129,18 @@ def choose_frameworks(
     """The frameworks whose ways are compared, and those that were passed over.
 
     A named one is taken, or is an error. Of several, in order of preference, the first that works and can do what is asked.
-    `auto`: all of `AUTOMATIC` that are installed and work. Raises PackageMissing; UnsupportedPlan where none of several does.
+    `auto`: all of `AUTOMATIC` that are installed and work; those that are not installed are passed over with the rest. Raises
+    PackageMissing; UnsupportedPlan where none of several does.
     """
     wanted = section.framework
     if isinstance(wanted, str) and wanted != "auto":
         open_backend(wanted)
         return (wanted,), ()
+    passed_over: list[PassedOver] = []
     if wanted == "auto":
         installed = tuple(name for name in AUTOMATIC if is_installed(name))
+        missing = (name for name in AUTOMATIC if name not in installed)
+        passed_over = [PassedOver(framework=name, problem=find_problem(name, section, optimizer)) for name in missing]
         if not installed:
             raise PackageMissing(
                 "No training framework is installed.",
@@ -133,12 +148,11 @@ def choose_frameworks(
                 next_step="pip install 'trainwright[torch]'   (or, for a very small model: --framework reference)",
             )
         if len(installed) == 1:  # its own error is the one that is told
-            return installed, ()
+            return installed, tuple(passed_over)
         wanted, takes_first = installed, False
     else:
         takes_first = True
     able: list[FrameworkName] = []
-    passed_over: list[PassedOver] = []
     for framework in wanted:
         if takes_first and able:
             break
@@ -157,24 +171,23 @@ def choose_frameworks(
 
 
 def find_problem(framework: FrameworkName, section: ComputeSection, optimizer: str) -> str:
-    """Why a framework cannot be used for this, or nothing: what is missing, what it cannot do, what its probe said."""
-    entry = CATALOGUE[framework]
+    """Why a framework cannot be used for this, or nothing: what is missing, what its probe said, what it cannot do.
+
+    It is imported here only after its probe worked in a process of its own.
+    """
     if not is_installed(framework):
+        entry = CATALOGUE[framework]
         return f"the package {entry.package} is not installed ({entry.install})"
-    try:
-        backend = open_backend(framework)
-    except PackageMissing as error:
-        return f"{error.message} {error.why}"
-    can = backend.capabilities
+    probed = probe_apart(framework, section.device)
+    if not probed.works:
+        return f"{probed.problem} ({probed.remedy})"
+    can = open_backend(framework).capabilities
     cannot: list[str] = [section.dtype] if section.dtype not in ("auto", *can.dtypes) else []
     cannot += ["compile"] if section.compile is True and not can.compiles else []
     cannot += [optimizer] if optimizer not in can.optimizers else []
     if section.threads != "auto" and can.most_threads is not None and section.threads > can.most_threads:
         cannot.append(f"{section.threads} threads")
-    if cannot:
-        return f"it cannot do {', '.join(cannot)}"
-    probe = backend.probe(choose_device(framework, section.device))
-    return "" if probe.works else f"{probe.problem} ({probe.remedy})"
+    return f"it cannot do {', '.join(cannot)}" if cannot else ""
 
 
 def choose_device(framework: str, wanted: str) -> str:

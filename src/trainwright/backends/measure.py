@@ -31,6 +31,7 @@ class Speed(Frozen):
     """What a candidate costs, in seconds: `start_s` is the first step less one (compilation), `score_s` one batch scored.
 
     `peak_flops_per_s` is what a large matrix product reaches there: what a step's own rate is compared with.
+    `peak_rss_bytes` is the most memory that the candidate's process had, its framework included.
 
     Compilation is kept on disk by the framework. `compilation_s` is what the process paid that compiled first, where
     `start_s` was measured again by a second one. `problem` says why a candidate could not be measured; its times are
@@ -43,6 +44,7 @@ class Speed(Frozen):
     score_s: float | None = None
     compilation_s: float | None = None
     peak_flops_per_s: float | None = None
+    peak_rss_bytes: int | None = None
     problem: str = ""
     given_up_s: float | None = None
 
@@ -94,13 +96,23 @@ def time_candidate(request: SpeedRequest) -> Speed:
     begun = time.perf_counter()
     trainer.score(micro_batches[0])
     score_s = (time.perf_counter() - begun) * len(micro_batches)
+    peak_rss_bytes = read_peak_rss_bytes()  # before the large product, which has nothing to do with the plan
     return Speed(
         compute=request.compute,
         start_s=max(first_s - step_s, 0.0),
         step_s=step_s,
         score_s=score_s,
         peak_flops_per_s=backend.measure_peak(request.compute),
+        peak_rss_bytes=peak_rss_bytes,
     )
+
+
+def read_peak_rss_bytes() -> int:
+    """The most resident memory that this process ever had."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _time_step(trainer: Trainer, micro_batches: tuple[Batch, ...], rates: Rates) -> float:

@@ -50,6 +50,7 @@ VERBS = {
     "costs": "Show what runs used and what that costs, so far and projected.",
     "budgets": "List what runs and projects may spend; set it.",
     "alerts": "List and acknowledge alerts, test a channel, watch the workspace.",
+    "smoke": "Try a framework for real: train, kill, resume, verify, write.",
     "doctor": "Check whether this machine has what training needs.",
 }
 

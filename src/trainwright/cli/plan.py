@@ -73,6 +73,8 @@ def plan(
     if as_json:
         print_json(document)
     else:
+        for each in planned:
+            _render_choice(each)
         _render(document)
 
 
@@ -89,6 +91,39 @@ def _describe(planned: "Planned") -> dict[str, Any]:
         "choice": None if choice is None else choice.model_dump(mode="json"),
         "unknown": planned.unknown,
     }
+
+
+def _render_choice(planned: "Planned") -> None:
+    """The candidates as a table, as comments: what follows stays YAML."""
+    from trainwright.pipeline.publish import describe_choice
+
+    choice = planned.prepared.choice
+    if choice is None:
+        return
+    candidates = map(_describe_candidate, describe_choice(choice)["candidates"])
+    rows: list[tuple[str, ...]] = [("framework", "dtype", "compiled", "start", "step", "memory", ""), *candidates]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    sys.stdout.write(f"# {choice.compute.framework}: {choice.reason}\n")
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(f"#   {'  '.join(cells).rstrip()}\n")
+
+
+def _describe_candidate(candidate: dict[str, Any]) -> tuple[str, ...]:
+    def seconds(name: str) -> str:
+        value = candidate.get(name)
+        return "-" if value is None else f"{value:.3g} s"
+
+    memory = candidate.get("peak_rss_bytes")
+    return (
+        candidate["framework"],
+        candidate.get("dtype", "-"),
+        {True: "yes", False: "no", None: "-"}[candidate.get("compiled")],
+        seconds("start_s"),
+        seconds("step_s"),
+        "-" if memory is None else f"{memory / 1e6:.0f} MB",
+        ", ".join(filter(None, ["taken" * candidate["chosen"], candidate["why_not"]])),
+    )
 
 
 def _render(document: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@
     │   ├── ModelUnreadable, WeightsMissing, PickledWeights
     │   └── CheckpointDamaged, NoGoodCheckpoint, EventsDamaged, JobCrashed, JobOutOfMemory
     ├── EvaluationError ............... 5  validation or evaluation
-    │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify
+    │   ├── BudgetExceeded, ValidationFailed, VerificationFailed, CannotVerify, SmokeFailed
     │   ├── ReleaseUnsigned, SignatureWrong, AttestationFailed, EvidenceUnreadable
     │   ├── ItemsDiffer, PromptsDiffer, MetricsDiffer, PredictionsIncomplete, JudgeSilent, ObjectiveMissing
     │   └── EndpointRefused, EndpointUnreachable, AuditDamaged
@@ -648,6 +648,12 @@ class CannotVerify(EvaluationError):
     """Whether a run would come out the same again cannot be found out here; the reasons are named."""
 
     name, http_status = "cannot-verify", 409
+
+
+class SmokeFailed(EvaluationError):
+    """A framework that computes here does not train as it should; the step that went wrong is named."""
+
+    name, http_status = "smoke-failed", 500
 
 
 class ItemsDiffer(EvaluationError):

@@ -19,6 +19,9 @@ from trainwright.core.records import Compute, Frozen, Shape
 NUM_NEW_TOKENS = 32
 """Tokens written after each prompt; one latency is the time from the prompt to the last of them."""
 
+LONGEST_S, FEWEST_PROMPTS = 30.0, 10
+"""A model that is too slow for all prompts is measured over those that it answers in this time, but over so many at least."""
+
 
 class InferenceRequest(Frozen):
     """What the fresh process is to do. `base`: files of weights that the checkpoint does not hold, but for `left_out`."""
@@ -91,10 +94,13 @@ def measure_inference(
 
 
 def answer_request(request: InferenceRequest) -> InferenceCost:
-    """Load the model and answer each prompt greedily, exactly `num_new_tokens` long, timing each."""
+    """Load the model and answer the prompts greedily, exactly `num_new_tokens` long, timing each: all of them, or, where that
+    takes too long, the first ones.
+    """
     import psutil
 
     from trainwright.backends.catalogue import open_backend
+    from trainwright.backends.measure import read_peak_rss_bytes
     from trainwright.evaluate.generation import Decoding, iter_generated
     from trainwright.store.checkpoints import read_weights
     from trainwright.store.model_folder import read_tensors
@@ -107,8 +113,10 @@ def answer_request(request: InferenceRequest) -> InferenceCost:
     decoding = Decoding(max_tokens=request.num_new_tokens, temperature=0)
     for _ in iter_generated(model, request.prompts[0], decoding, end=None):  # the first answer pays for warming up
         pass
-    latencies = []
+    latencies: list[float] = []
     for prompt in request.prompts:
+        if sum(latencies) > LONGEST_S and len(latencies) >= FEWEST_PROMPTS:
+            break
         begun = time.perf_counter()
         for _ in iter_generated(model, prompt, decoding, end=None):
             pass
@@ -118,16 +126,9 @@ def answer_request(request: InferenceRequest) -> InferenceCost:
         latencies_s=tuple(latencies),
         tokens_per_s=request.num_new_tokens * len(latencies) / sum(latencies),
         rss_bytes=memory.rss,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=read_peak_rss_bytes(),
         load_s=load_s,
     )
-
-
-def _peak_rss_bytes() -> int:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

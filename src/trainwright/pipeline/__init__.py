@@ -24,6 +24,7 @@
     evidence.py   Release → one folder or zip file that proves it alone; models.py: models by name, and their cards
     inspect.py    what is already there: runs and their records; run_rows.py: thousands of them as a list
     verify.py     a run computed again (recompute.py: in a process of its own); soundness.py: everything hashed again
+    smoke.py      a framework tried for real: trained, killed, resumed, computed again
     traces.py, datasets.py, forget.py   traces, their versions, and what becomes of both when one has to go
     imported.py   a model made elsewhere, as a start; origin.py: what has to stay as it is there
     recall.py     what an earlier command made from the same inputs; journal.py: the phases of one command

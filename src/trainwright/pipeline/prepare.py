@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from trainwright.backends.catalogue import require_supported
+from trainwright.backends.catalogue import is_installed
 from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_frameworks
 from trainwright.backends.measure import Speed
 from trainwright.core.errors import DatasetMissing, TokenizerMissing
@@ -106,8 +106,7 @@ def prepare(
             workspace.ledger.put(plan)
             phase.artefacts["plan"] = plan.id
         compute = plan.compute
-        for other in choice.passed_over:
-            journal.screen.announce(f"{other.framework} was passed over: {other.problem}")
+        _announce_fallback(manifest, choice, journal)
         phase.detail = (
             f"{plan.model.num_parameters:,} weights, {plan.training.num_steps:,} steps on {compute.framework} "
             f"{compute.dtype}{', compiled' if compute.compile else ''} ({choice.reason})"
@@ -121,6 +120,16 @@ def prepare_data(manifest: Manifest, workspace: Workspace, journal: Journal, *, 
         if manifest.data.traces is None:
             return prepare_dataset(manifest, workspace, journal, phase, skip=skip)
         return prepare_traces(manifest, workspace, phase)
+
+
+def _announce_fallback(manifest: Manifest, choice: Choice, journal: Journal) -> None:
+    """Say aloud what a person wanted and did not get. What `auto` finds missing is in the table, and no news."""
+    is_wish = manifest.compute.framework != "auto"
+    for other in choice.passed_over:
+        if is_wish or is_installed(other.framework):
+            journal.screen.announce(f"{other.framework} was passed over: {other.problem}")
+    if is_wish and choice.passed_over:
+        journal.screen.announce(f"falling back to {choice.compute.framework}")
 
 
 def load_prepared(workspace: Workspace, plan: Plan) -> Prepared:
@@ -269,7 +278,6 @@ def prepare_plan(
         num_held_out = _count_windows(token_set, "validation", train.max_seq_length, workspace)
         pace = _pace(choice.speed, num_held_out, train.batch_size)
         training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
-    require_supported(choice.compute, training.optimizer)
     if origin is not None:
         require_same_tokenizer(origin, token_set)
     start = None if origin is None else origin.start

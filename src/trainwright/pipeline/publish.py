@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.backends.choice import Choice
+from trainwright.backends.measure import Speed
 from trainwright.core.durable import write_file, write_folder
 from trainwright.core.errors import InvalidValue, OutputExists
 from trainwright.core.records import Checkpoint, ImportedModel, ImportedShape, Outcome, Report, Run
@@ -131,8 +132,15 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
     path = _choice_path(folder)
     if not path.exists():
         return None
-    choice = Choice.model_validate_json(path.read_bytes())
-    candidates = [
+    return describe_choice(Choice.model_validate_json(path.read_bytes()))
+
+
+def describe_choice(choice: Choice) -> dict[str, Any]:
+    """How the compute was chosen, as a table: what was measured of each candidate, or why it was not taken."""
+    speeds = list(choice.candidates)
+    if choice.speed is None:  # there was nothing to compare it with
+        speeds.insert(0, Speed(compute=choice.compute, problem=f"not measured: {choice.reason}"))
+    candidates: list[dict[str, Any]] = [
         {
             "framework": speed.compute.framework,
             "dtype": speed.compute.dtype,
@@ -140,10 +148,11 @@ def read_choice(folder: RunFolder) -> dict[str, Any] | None:
             "compilation_s": speed.compilation_s,
             "start_s": speed.start_s,
             "step_s": speed.step_s,
+            "peak_rss_bytes": speed.peak_rss_bytes,
             "why_not": speed.problem,
             "chosen": speed.compute == choice.compute,
         }
-        for speed in choice.candidates
+        for speed in speeds
     ]
     candidates += [
         {"framework": other.framework, "why_not": other.problem, "chosen": False} for other in choice.passed_over

@@ -100,6 +100,7 @@ def likelihood_metrics(likelihood: Likelihood) -> dict[str, Measure]:
 
 def _cost_metrics(cost: InferenceCost) -> dict[str, Measure]:
     return {
+        "inference_prompts": Measure(value=len(cost.latencies_s), unit="prompts"),
         "inference_latency_p50": Measure(value=cost.latency_ms(50), unit="ms"),
         "inference_latency_p95": Measure(value=cost.latency_ms(95), unit="ms"),
         "inference_tokens_per_s": Measure(value=cost.tokens_per_s, unit="tokens/s"),

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import pytest
 
-from trainwright.backends import choice
+from trainwright.backends import catalogue, choice
 from trainwright.backends.choice import (
     LONGEST_WAIT_S,
     WORTH_COMPILING_S,
@@ -15,6 +15,7 @@ from trainwright.backends.choice import (
     count_cores,
 )
 from trainwright.backends.measure import Speed
+from trainwright.backends.probing import Probed
 from trainwright.backends.protocol import Capabilities, Probe
 from trainwright.backends.reference import ReferenceBackend
 from trainwright.core.errors import DeviceUnavailable, PackageMissing, UnsupportedPlan
@@ -32,7 +33,7 @@ class Framework:
     """A framework that compiles, without one."""
 
     capabilities = Capabilities(
-        devices=("cuda", "cpu"), dtypes=("float32", "bfloat16"), compiles=True, optimizers=("adamw",)
+        devices=("cuda", "cpu"), dtypes=("float32", "bfloat16"), compiles=True, optimizers=("adamw", "muon")
     )
     working = ("cpu",)
     peaks: ClassVar = {"float32": 1e11, "bfloat16": 2e11}
@@ -42,6 +43,21 @@ class Framework:
 
     def probe(self, device):
         return Probe(device in self.working, "1", f"a {device}", problem=f"no {device}", remedy="buy one")
+
+
+def install(monkeypatch, backends):
+    """Let these be the frameworks that are here, with a probe that needs no process of its own."""
+
+    def probe_apart(name, device):
+        chosen = choose_device(name, device)
+        probe = backends[name]().probe(chosen)
+        return Probed(framework=name, device=chosen, works=probe.works, problem=probe.problem, remedy=probe.remedy)
+
+    for module in (catalogue, choice):
+        monkeypatch.setattr(module, "open_backend", lambda name: backends[name]())
+        monkeypatch.setattr(module, "is_installed", lambda name: name in backends)
+    monkeypatch.setattr(choice, "require_working", lambda name, device: backends[name]().probe(device).device_name)
+    monkeypatch.setattr(choice, "probe_apart", probe_apart)
 
 
 @pytest.fixture
@@ -58,11 +74,8 @@ def figures(monkeypatch):
             return Speed(compute=request.compute, problem=found)
         return Speed(compute=request.compute, start_s=found[0], step_s=found[1], score_s=0.1)
 
-    backends = {"torch": Framework, "reference": ReferenceBackend}
     monkeypatch.setattr(choice, "measure_speed", measure)
-    monkeypatch.setattr(choice, "open_backend", lambda name: backends[name]())
-    monkeypatch.setattr(choice, "is_installed", lambda name: name in backends)
-    monkeypatch.setattr(choice, "require_working", lambda name, device: backends[name]().probe(device).device_name)
+    install(monkeypatch, {"torch": Framework, "reference": ReferenceBackend})
     figures["measured"] = measured
     return figures
 
@@ -92,12 +105,10 @@ def three(monkeypatch):
             return Speed(compute=compute, problem=found)
         return Speed(compute=compute, start_s=found[0], step_s=found[1], score_s=0.1)
 
-    backends = {"torch": Framework, "tinygrad": Plain, "reference": ReferenceBackend}
     monkeypatch.setattr(choice, "measure_speed", measure)
-    monkeypatch.setattr(choice, "open_backend", lambda name: backends[name]())
-    monkeypatch.setattr(choice, "is_installed", lambda name: name in backends)
+    monkeypatch.setattr(choice, "AUTOMATIC", ("torch", "tinygrad"))
     monkeypatch.setattr(choice, "read_version", lambda name: "1")
-    monkeypatch.setattr(choice, "require_working", lambda name, device: backends[name]().probe(device).device_name)
+    install(monkeypatch, {"torch": Framework, "tinygrad": Plain, "reference": ReferenceBackend})
     figures["measured"] = measured
     return figures
 
@@ -325,9 +336,21 @@ def test_reference_has_one_way_and_is_never_measured(figures):
     assert figures["measured"] == []
 
 
-def test_what_the_reference_cannot_do_stays_in_the_plan_to_be_refused(figures):
-    assert choose("compute.framework=reference", "compute.dtype=bfloat16").compute.dtype == "bfloat16"
-    assert choose("compute.framework=reference", "compute.compile=true").compute.compile is True
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("compute.dtype=bfloat16", "cannot train in bfloat16 with adamw on cpu"),
+        ("compute.compile=true", "cannot train in float32 compiled with adamw on cpu"),
+    ],
+)
+@pytest.mark.parametrize("time_budget_s", [None, 60])
+def test_what_a_named_framework_cannot_do_is_refused_unmeasured_with_those_that_can(asked, said, time_budget_s, three):
+    for framework in ("reference", "tinygrad"):
+        with pytest.raises(UnsupportedPlan, match=said) as raised:
+            choose(f"compute.framework={framework}", asked, time_budget_s=time_budget_s)
+        assert raised.value.why == "Backends installed here that can: torch."
+        assert raised.value.next_step == "Choose --framework torch."
+    assert three["measured"] == []
 
 
 # ── framework, device, threads ────────────────────────────────────────────────────────────────────────────────────────
@@ -354,7 +377,31 @@ def test_auto_is_every_framework_that_is_installed_works_and_can_do_it(three):
 
 def test_auto_with_one_framework_installed_is_that_one_and_its_own_error_is_told(three, monkeypatch):
     monkeypatch.setattr(choice, "is_installed", lambda name: name == "tinygrad")
-    assert frameworks_for("auto", "compute.dtype=bfloat16") == (("tinygrad",), {})
+    names, why = frameworks_for("auto", "compute.dtype=bfloat16")
+    assert names == ("tinygrad",)
+    assert why == {"torch": "the package torch is not installed (pip install 'trainwright[torch]')"}
+
+
+def test_auto_names_what_is_not_installed_beside_what_it_measured(three, monkeypatch):
+    monkeypatch.setattr(choice, "AUTOMATIC", ("transformers", "torch", "tinygrad"))
+    found = choose(num_steps=20)
+    assert [(other.framework, other.problem) for other in found.passed_over] == [
+        ("transformers", "the package transformers is not installed (pip install 'trainwright[transformers]')")
+    ]
+    assert [speed.compute.framework for speed in found.candidates] == ["torch", "torch", "tinygrad"]
+
+
+def test_framework_that_crashes_as_it_is_tried_is_never_opened_here(three, monkeypatch):
+    opened = []
+    crashed = Probed(framework="torch", device="auto", works=False, problem="signal 11", remedy="install it again")
+    works = choice.probe_apart
+    monkeypatch.setattr(choice, "probe_apart", lambda name, device: crashed if name == "torch" else works(name, device))
+    real = choice.open_backend
+    monkeypatch.setattr(choice, "open_backend", lambda name: opened.append(name) or real(name))
+    found = choose(num_steps=20)
+    assert found.compute.framework == "tinygrad"
+    assert [other.problem for other in found.passed_over] == ["signal 11 (install it again)"]
+    assert "torch" not in opened
 
 
 def test_of_an_order_of_preference_the_first_that_works_is_taken_and_the_others_are_named(three, monkeypatch):

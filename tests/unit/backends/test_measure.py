@@ -30,6 +30,7 @@ def test_candidate_is_timed_in_a_fresh_process():
     assert speed.start_s >= 0
     assert speed.step_s > 0
     assert speed.score_s > 0
+    assert 10e6 < speed.peak_rss_bytes < 2e9
 
 
 def test_candidate_that_cannot_run_comes_back_with_its_problem():

@@ -45,6 +45,18 @@ def test_fresh_process_loads_the_model_and_answers_every_prompt(checkpoint):
     assert cost.load_s > 0
 
 
+def test_slow_model_is_measured_over_the_prompts_that_it_had_time_for(checkpoint, monkeypatch):
+    prompts = tuple((number,) for number in range(12))
+    request = InferenceRequest(
+        checkpoint=str(checkpoint), shape=SHAPE, compute=COMPUTE, prompts=prompts, num_new_tokens=2
+    )
+    assert len(answer_request(request).latencies_s) == 12
+    monkeypatch.setattr(inference, "LONGEST_S", 0.0)
+    cost = answer_request(request)
+    assert len(cost.latencies_s) == inference.FEWEST_PROMPTS
+    assert cost.tokens_per_s == pytest.approx(2 * inference.FEWEST_PROMPTS / sum(cost.latencies_s))
+
+
 def test_damaged_checkpoint_is_refused_and_named(checkpoint):
     weights = checkpoint / "model.safetensors"
     damaged = bytearray(weights.read_bytes())
