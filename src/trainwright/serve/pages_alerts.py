@@ -44,18 +44,19 @@ def show_alerts(
 ) -> Response:
     """Alerts, newest first: those that nobody acknowledged, or all; how the channels are doing; the rules."""
     book = open_book(workspace)
+    everything = book.list_alerts()
     alerts, following = page_alerts(workspace, PAGE_SIZE, after, only_open=which == "open", at_least=severity)
     settings, refusal = _find_settings(workspace)
     channels = _list_channels(book, settings)
     older = URL("/alerts").include_query_params(which=which, severity=severity, after=following)
     values = {
         "alerts": [(alert, _find_address(alert)) for alert in alerts],
-        "counts": _count_open(book),
+        "counts": _count_open(everything),
         "older": older if following else None,
         "which": which,
         "severity": severity,
         "severities": SEVERITIES,
-        "done": next((one for one in book.list_alerts() if done and one.id == done), None),
+        "done": next((one for one in everything if done and one.id == done), None),
         "is_filtered": severity != "low" or after is not None,
         "channels": channels,
         "dead": [one for one in channels if one["status"] == "dead"],
@@ -89,9 +90,9 @@ def _find_settings(workspace: Workspace) -> tuple[AlertSettings | None, Trainwri
         return None, error
 
 
-def _count_open(book: AlertBook) -> dict[Severity, int]:
+def _count_open(alerts: list[Alert]) -> dict[Severity, int]:
     """How many that nobody acknowledged, the most serious first."""
-    waiting = [alert.severity for alert in book.list_alerts() if alert.acknowledged_at is None]
+    waiting = [alert.severity for alert in alerts if alert.acknowledged_at is None]
     return {severity: waiting.count(severity) for severity in reversed(SEVERITIES)}
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 
@@ -252,6 +253,18 @@ def test_a_run_is_followed_without_a_reload(open_page, address, tmp_path, world)
     finally:
         training.kill()
         training.wait()
+
+
+def test_a_job_is_followed_until_somebody_stops_it_and_then_it_can_be_resumed(open_page, address):
+    manifest = {"data": {"corpus": "builtin:stories"}, "name": "waiting"}
+    answer = httpx.post(f"{address[0]}/api/training/start", json={"manifest": manifest})
+    job = answer.json()["job_id"]
+    page = open_page(f"/jobs/{job}")
+    wait_until(page, "document.getElementById('live-state').textContent === 'live'")
+    assert httpx.post(f"{address[0]}/api/training/stop/{job}").status_code == 202
+    wait_until(page, "document.querySelectorAll('form[action$=resume]').length === 1")
+    assert page.locator(".pill.cancelled").count() == 1
+    shoot(page, "job-cancelled")
 
 
 def test_without_javascript_curves_are_there_and_a_roll_back_goes_through(open_page, world):
