@@ -1,6 +1,6 @@
 """How fast the status route answers while a job trains: 16 connections, each asking again as soon as it was answered.
 
-    python bench/service_speed.py [--seconds 10] [--connections 16]
+    python bench/service_speed.py [--seconds 10] [--connections 16] [--mlflow]
 
 Client, service and training share this machine, and the client is Python too: what is printed is an upper bound of what the
 service takes. Beside it: how long the service took to print its address, and how much memory it has when idle.
@@ -10,6 +10,9 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import psutil
+import uvloop
 
 MANIFEST = {
     "name": "busy",
@@ -35,25 +39,72 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--mlflow", action="store_true", help="ask MLflow's server too, in the same minutes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, open_service(Path(folder)) as (address, process, start_s):
         time.sleep(1)
-        idle_mb = process.memory_info().rss / 1e6
+        print(f"start {start_s:.2f} s, idle {process.memory_info().rss / 1e6:.0f} MB")
         with httpx.Client(base_url=address, trust_env=False) as client:
             job = client.post("/api/training/start", json={"manifest": MANIFEST}).json()["job_id"]
-            wait_for_step(client, job)
+            run = wait_for_run(client, job)
             before = process.cpu_times()
-            took_s = asyncio.run(ask(address, given.seconds, given.connections))
+            status = measure("status route", f"{address}/api/training/status", given)
             after = process.cpu_times()
-            status = client.get("/api/training/status").json()["jobs"][job]
+            get_run = measure("get-run", f"{address}/api/runs/{run}", given)
+            if given.mlflow:
+                with open_mlflow(Path(folder)) as url:
+                    theirs = measure("MLflow's get-run", url, given)
+                print(
+                    f"beside MLflow's get-run: status {status / theirs:.1f} times as many, get-run {get_run / theirs:.1f} times"
+                )
+            step = client.get("/api/training/status").json()["jobs"][job]["step"]
             client.post(f"/api/training/stop/{job}")
             while client.get(f"/api/training/jobs/{job}").json()["state"] == "running":
                 time.sleep(0.2)
-    low, high = np.percentile(np.array(took_s) * 1e3, [50, 99])
-    print(f"start {start_s:.2f} s, idle {idle_mb:.0f} MB, the job was at step {status['step']}")
-    print(f"{given.connections} connections: {len(took_s) / given.seconds:,.0f}/s, p50 {low:.2f} ms, p99 {high:.2f} ms")
     cpu_s = after.user + after.system - before.user - before.system
-    print(f"the service took {cpu_s / len(took_s) * 1e3:.2f} ms of a core for each")
+    print(
+        f"a status took {cpu_s / (status * given.seconds) * 1e3:.2f} ms of a core; the job was at step {step} by the end"
+    )
+
+
+def measure(name: str, url: str, given: argparse.Namespace) -> float:
+    """Answers a second; prints them, and how long they took."""
+    took_s = uvloop.run(ask(url, given.seconds, given.connections))
+    low, high = np.percentile(np.array(took_s) * 1e3, [50, 99])
+    per_s = len(took_s) / given.seconds
+    print(f"{name}, {given.connections} connections: {per_s:,.0f}/s, p50 {low:.2f} ms, p99 {high:.2f} ms")
+    return per_s
+
+
+@contextlib.contextmanager
+def open_mlflow(folder: Path) -> Iterator[str]:
+    """The address of a run on an MLflow server with one worker on SQLite."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    words += ["--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--workers", "1"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(words, cwd=folder, env=environment, start_new_session=True, **quiet)
+    try:
+        with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+            while not is_up(client):
+                time.sleep(0.5)
+            run = client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"][
+                "run_id"
+            ]
+        yield f"{address}/api/2.0/mlflow/runs/get?run_id={run}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def is_up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @contextlib.contextmanager
@@ -72,16 +123,18 @@ def open_service(folder: Path) -> Iterator[tuple[str, psutil.Process, float]]:
         process.wait()
 
 
-def wait_for_step(client: httpx.Client, job: str) -> None:
-    """Until the job trains."""
-    while not (client.get(f"/api/training/jobs/{job}").json().get("progress") or {}).get("step"):
+def wait_for_run(client: httpx.Client, job: str) -> str:
+    """The run of a job, once it trains."""
+    while not ((found := client.get(f"/api/training/jobs/{job}").json()).get("progress") or {}).get("step"):
         time.sleep(0.2)
+    return str(found["runs"][-1])
 
 
-async def ask(address: str, seconds: float, num_connections: int) -> list[float]:
+async def ask(url: str, seconds: float, num_connections: int) -> list[float]:
     """Seconds that each answer took."""
-    place = urlsplit(address)
-    request = f"GET /api/training/status HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
+    place = urlsplit(url)
+    path = f"{place.path}?{place.query}" if place.query else place.path
+    request = f"GET {path} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
     took_s: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -91,6 +144,7 @@ async def ask(address: str, seconds: float, num_connections: int) -> list[float]
             begun = time.perf_counter()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
+            assert head.split(b" ", 2)[1] == b"200", head
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             await reader.readexactly(length)
             took_s.append(time.perf_counter() - begun)

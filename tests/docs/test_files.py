@@ -1,4 +1,4 @@
-"""docs/files.md names every file, every event, every key that the program really writes."""
+"""The guide's commands do what it says, and docs/files.md names every file, event and key that they really write."""
 
 import ast
 import json
@@ -111,6 +111,12 @@ def test_every_event_kind_and_field_is_documented_and_no_other(page, written_eve
         for first, cells in rows_of(section_of(page, "events.jsonl")).items()
     }
     assert documented == written_events
+
+
+# ── the guide ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_guide_commands_do_what_it_says(guide_folder):
+    assert (guide_folder / "out" / "model.safetensors").is_file()
+    assert (guide_folder / "manual-hf" / "config.json").is_file()
 
 
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,7 @@
-"""What README and guide tell a reader to type does what they say."""
+"""What the README tells a reader to type does what it says; the guide is walked where its files are looked at, in
+test_files.py: once is enough for the longest test there is."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,24 +10,25 @@ import pytest
 NUM_BOOK_CHARACTERS = 60_000
 
 
-@pytest.fixture
-def book_folder(tmp_path):
-    """A folder with a text that a person might have: the beginning of Python's language reference."""
+def write_book(folder: Path) -> None:
+    """A text that a person might have: the beginning of Python's language reference."""
     from pydoc_data.topics import topics
 
     text = "\n\n".join(topics.values())[:NUM_BOOK_CHARACTERS]
-    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
-    return tmp_path
+    (folder / "book.txt").write_text(text, encoding="utf-8")
 
 
-def test_readme_commands_do_what_it_says(root, walk_page, book_folder):
-    walk_page(root / "README.md", book_folder, tiny=True)
-    assert (book_folder / "book-hf" / "config.json").is_file()
+@pytest.fixture(scope="module")
+def readme_folder(root, walk_page, tmp_path_factory):
+    """A folder in which the README was followed, on a text of the reader's own."""
+    folder = tmp_path_factory.mktemp("readme")
+    write_book(folder)
+    walk_page(root / "README.md", folder, tiny=True)
+    return folder
 
 
-def test_guide_commands_do_what_it_says(guide_folder):
-    assert (guide_folder / "out" / "model.safetensors").is_file()
-    assert (guide_folder / "manual-hf" / "config.json").is_file()
+def test_readme_commands_do_what_it_says(readme_folder):
+    assert (readme_folder / "book-hf" / "config.json").is_file()
 
 
 def test_make_targets_that_pages_name_exist(root, commands_of):
@@ -36,10 +39,8 @@ def test_make_targets_that_pages_name_exist(root, commands_of):
     assert asked | named <= targets
 
 
-def test_tables_that_pages_show_have_the_rows_that_a_run_prints(root, guide_folder):
-    import json
-
-    stored = next((guide_folder / "out").glob("training_metrics.json"))
+def test_tables_that_pages_show_have_the_rows_that_a_run_prints(root, readme_folder):
+    stored = next(readme_folder.glob(".trainwright/runs/*/training_metrics.json"))
     checks = {check["name"] for check in json.loads(stored.read_bytes())["validation"]}
     for page in (root / "README.md", root / "docs" / "guide.md"):
         shown = set(re.findall(r"^│ (.+?) +│", page.read_text(encoding="utf-8"), re.MULTILINE))
@@ -50,5 +51,6 @@ def test_tables_that_pages_show_have_the_rows_that_a_run_prints(root, guide_fold
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", ["README.md"])  # the guide's full-size runs take longer than a check may
-def test_pages_hold_as_they_stand(root, walk_page, book_folder, page):
-    walk_page(root / Path(page), book_folder, tiny=False)
+def test_pages_hold_as_they_stand(root, walk_page, tmp_path, page):
+    write_book(tmp_path)
+    walk_page(root / Path(page), tmp_path, tiny=False)

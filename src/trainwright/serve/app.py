@@ -22,7 +22,7 @@ from trainwright.serve import (
     routes_traces,
     routes_training,
 )
-from trainwright.serve.board import Board
+from trainwright.serve.board import Board, BoardFirst
 from trainwright.serve.bodies import require_plain_json
 from trainwright.serve.dashboard import PAGES
 from trainwright.serve.failures import RESPONSES, add_error_handlers
@@ -73,7 +73,8 @@ def create_app(workspace_root: Path, settings: Settings) -> FastAPI:
     app.state.readers = Readers()
     app.state.writers = Writers(workspace)
     add_error_handlers(app)
-    app.add_middleware(Idempotency, answers=workspace.answers)  # what is added last is met first
+    app.add_middleware(BoardFirst, board=app.state.board)  # what is added last is met first
+    app.add_middleware(Idempotency, answers=workspace.answers)
     app.add_middleware(Guard, settings=settings, tokens=tokens, audit=AuditLog(workspace.root / AUDIT_FILE))
     app.state.metrics = Metrics(workspace)
     app.add_middleware(CountRequests, metrics=app.state.metrics)

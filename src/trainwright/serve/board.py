@@ -5,12 +5,16 @@ import threading
 import time
 from typing import Any
 
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from trainwright.core.errors import EventsDamaged
 from trainwright.core.jobs import Job
 from trainwright.store.ledger import read_clock
 from trainwright.store.workspace import Workspace
 from trainwright.work.standing import RunReader, find_events_path
 
+STATUS_PATH = "/api/training/status"
 FRESH_S = 0.25
 NUM_LISTED = 100
 """Beside those in line and running, the status names so many of the last jobs."""
@@ -88,6 +92,27 @@ class Board:
         except EventsDamaged:  # what was read before it still stands
             pass
         return known[1]
+
+
+class BoardFirst:
+    """An application whose status route is answered before it is looked for, as long as the board is fresh.
+
+    Whoever watches jobs asks for this route and no other, again and again; finding a route and its dependencies takes longer
+    than the answer. It stands behind the guard.
+    """
+
+    def __init__(self, app: ASGIApp, *, board: Board) -> None:
+        self._app = app
+        self._board = board
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from the board, or pass the request on."""
+        if scope["type"] == "http" and scope["path"] == STATUS_PATH and scope["method"] == "GET":
+            answer = self._board.peek()
+            if answer is not None:
+                await Response(answer, media_type="application/json")(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def _as_json(value: Any) -> Any:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -180,6 +181,7 @@ def _describe(scope: Scope, caller: Caller) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=256)
 def _is_near(host: str) -> bool:
     """Whether a `Host` is this machine by its address, or a name without a dot: such a name nobody outside can own."""
     name = urlsplit(f"//{host}").hostname or ""

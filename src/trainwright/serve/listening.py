@@ -29,7 +29,12 @@ def serve(workspace_root: Path, settings: Settings, announce: Callable[[str], No
         if settings.has_worker:
             around.enter_context(open_worker(workspace_root, Limits(settings.num_jobs, settings.memory_bytes)))
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S, lifespan="on"
+            app,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # who asks is who connects: a header could say anything
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="on",
         )
         announce(name_address(settings, listener.getsockname()[1]))
         try:
