@@ -32,6 +32,9 @@ from trainwright.core.records import Dimension, Number, Objective, Pruning
 from trainwright.pipeline.run import name_of
 from trainwright.watch.settings_file import read_settings
 
+MAX_NAME = 56
+"""A trial's run is named after its sweep and its number, and a run's name has at most 64 letters."""
+
 DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {
     "bits_per_byte": "minimize",
     "val_loss": "minimize",
@@ -188,7 +191,7 @@ def read_sweep_file(path: Path, overrides: Sequence[str] = ()) -> Search:
             next_step="For example: search_space: {train.batch_size: [8, 16, 32]}",
         )
     return Search(
-        name=file.name or base.name or name_of(path.name)[:56],
+        name=(file.name or base.name or name_of(path.name))[:MAX_NAME],
         document=document,
         overrides=tuple(overrides),
         base=base,

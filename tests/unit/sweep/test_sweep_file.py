@@ -51,6 +51,7 @@ def test_the_manifest_is_found_beside_the_file_and_overrides_win(read, tmp_path)
     (tmp_path / "base.yaml").write_text("name: base\nseed: 5\n")
     search = read(manifest="base.yaml", overrides=["seed=7"])
     assert (search.name, search.base.seed, search.document) == ("base", 7, {"name": "base", "seed": 5})
+    assert len(read(manifest={"name": "n" * 64}).name) == 56  # so that trials can be named after it
     with pytest.raises(ManifestNotFound):
         read(manifest="none.yaml")
 
