@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,15 @@ def test_memory_kills_are_counted_by_the_containers_own_counter(
     assert contained.count_memory_kills() == 0
     counter.write_text(text, encoding="ascii")
     assert contained.count_memory_kills() == number
+
+
+# ── the recipe ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_recipe_copies_all_that_a_build_of_the_package_reads() -> None:
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    read = {"pyproject.toml", "src", project.get("readme", "pyproject.toml"), *project["license-files"]}
+    recipe = (root / "Containerfile").read_text(encoding="utf-8")
+    copied = {word for line in re.findall(r"^COPY (.+)$", recipe, re.MULTILINE) for word in line.split()[:-1]}
+    assert copied == read
+    let_in = {line[1:] for line in (root / ".containerignore").read_text(encoding="utf-8").split() if line[0] == "!"}
+    assert let_in == read
