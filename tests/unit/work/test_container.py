@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from trainwright.core.errors import ContainerEngineMissing, ImageMissing
 from trainwright.core.jobs import Job
 from trainwright.work import contained
 from trainwright.work import container as module
-from trainwright.work.container import build_run
+from trainwright.work.container import ContainerExecutor, build_run
 from trainwright.work.engine import Engine, check_engine, choose_engine, find_engines
 from trainwright.work.job_folder import JobFolder
 from trainwright.work.settings import ContainerSettings
@@ -163,6 +164,22 @@ def test_the_engine_that_has_the_image_is_taken(programs: Path) -> None:
     with pytest.raises(ImageMissing) as raised:
         choose_engine("trainwright")
     assert "podman build --tag trainwright" in raised.value.next_step
+
+
+@pytest.mark.parametrize(("engine_says", "code"), [(0, -9), (137, -9), (1, -9), (125, 125)])
+def test_a_container_that_never_said_how_it_ended_did_not_end_by_itself(
+    programs: Path, tmp_path: Path, engine_says: int, code: int
+) -> None:
+    facts = {"version": {"Version": "5.2"}, "host": {"security": {"rootless": False}}}
+    run = f"echo 'the engine has its reasons'; exit {engine_says}"
+    write_program(programs / "podman", f"case $1 in info) echo '{json.dumps(facts)}' ;; run) {run} ;; esac")
+    job = make_job(tmp_path)
+    folder = JobFolder(tmp_path / "jobs" / job.id)
+    attempt = ContainerExecutor(ContainerSettings(image="one")).start(job, folder, tmp_path)
+    while attempt.poll() is None:
+        time.sleep(0.01)
+    assert attempt.poll() == code
+    assert "the engine has its reasons" in attempt.explain(code)
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────────
