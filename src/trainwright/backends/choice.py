@@ -24,7 +24,7 @@ LEAST_WAIT_S, LONGEST_WAIT_S = 20.0, 120.0
 """A candidate of another framework is waited for as long as the best one so far takes for the whole run, but no longer than
 the second; where that is less than the first, no framework that has to compile could come up with it."""
 
-WORTH_COMPILING_S = 150.0
+WORTH_COMPILING_S = 180.0
 """A run that is this short uncompiled is not worth the time it takes to find out whether compiling would help."""
 
 EMULATED_BELOW = 0.5

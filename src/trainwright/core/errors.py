@@ -19,7 +19,7 @@
     │   ├── InvalidTrace (an InvalidRow) ── TraceTooLarge; NotTrainable, NothingSelected, TraceForgotten
     │   ├── TemplateUnreadable, TemplateFailed, TemplateUnsafe, TemplateUnmaskable, SampleWithoutTarget
     │   ├── DownloadFailed, NotTextResponse, ChecksumMismatch, LabelsTooFew
-    │   └── DatasetMissing, ObjectMissing, ObjectDamaged
+    │   └── DatasetMissing, ObjectMissing, ObjectDamaged, RecordDamaged
     ├── TokenizerError ................ 3  the tokenizer
     │   ├── VocabularyTooLarge, VocabularyTooSmall
     │   └── TokenizerMissing, TokenizerMismatch, TokenizerUnreadable
@@ -470,6 +470,12 @@ class ObjectDamaged(DataError):
     """Stored bytes no longer have the digest they are named by; they were set aside."""
 
     name, http_status = "object-damaged", 500
+
+
+class RecordDamaged(DataError):
+    """A stored record or trace is no longer what its id says: it was changed after it was written."""
+
+    name, http_status = "record-damaged", 500
 
 
 # ── 3: tokenizer ──────────────────────────────────────────────────────────────────────────────────────────────────────

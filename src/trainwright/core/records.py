@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from trainwright.core.errors import InternalError, TrainwrightTooOld
+from trainwright.core.errors import RecordDamaged, TrainwrightTooOld
 from trainwright.core.hashing import Digest, digest_json
 
 
@@ -927,7 +927,7 @@ RECORD_TYPES: dict[str, type[Record]] = {
 
 
 def parse_record(document: dict[str, Any], expected_id: str | None = None) -> Record:
-    """A record from its JSON document. Raises TrainwrightTooOld for an unknown kind, InternalError for another id."""
+    """A record from its JSON document. Raises TrainwrightTooOld for an unknown kind, RecordDamaged for another id."""
     record_type = RECORD_TYPES.get(str(document.get("kind")))
     if record_type is None:
         raise TrainwrightTooOld(
@@ -937,7 +937,7 @@ def parse_record(document: dict[str, Any], expected_id: str | None = None) -> Re
         )
     record = record_type.model_validate(document)
     if expected_id is not None and record.id != expected_id:
-        raise InternalError(
+        raise RecordDamaged(
             f"The stored {record.kind} {expected_id[:12]} is not what its id says.",
             why=f"Its content has the digest {record.id[:12]}: it was changed after it was written.",
             next_step="Make the ledger again from ledger.jsonl: trainwright store reindex",

@@ -21,6 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from trainwright.core.durable import write_chunks
 from trainwright.core.errors import InvalidValue
 from trainwright.core.hashing import canonical_json
@@ -35,14 +37,18 @@ _CHUNK_BYTES = 1 << 18
 
 Placed = tuple[bytes, str, str]
 """(canonical JSON of a trace, its id, the split it is in)."""
-Render = Callable[[AnyTrace], dict[str, Any]]
-"""A trace as the JSON object of its row."""
+Render = Callable[[AnyTrace], bytes]
+"""A trace as the canonical JSON of its row."""
 
 
 def _open_messages() -> Render:
     from trainwright.data.chat import build_messages
 
-    return lambda trace: {"id": trace.id, "messages": build_messages(trace)}
+    def render(trace: AnyTrace) -> bytes:
+        messages = [{"content": one["content"], "role": one["role"]} for one in build_messages(trace)]
+        return _encode_texts({"id": trace.id, "messages": messages})
+
+    return render
 
 
 def _open_chat(template: str) -> Render:
@@ -50,15 +56,15 @@ def _open_chat(template: str) -> Render:
     from trainwright.data.chat import find_template
 
     form = find_template(template)
-    return lambda trace: {"id": trace.id, "text": join_pieces(form.render(trace))}
+    return lambda trace: _encode_texts({"id": trace.id, "text": join_pieces(form.render(trace))})
 
 
 def _open_training_example() -> Render:
     from trainwright.data.chat import build_training_example
 
-    def render(trace: AnyTrace) -> dict[str, Any]:
+    def render(trace: AnyTrace) -> bytes:
         if isinstance(trace, Trace):
-            return build_training_example(trace)
+            return canonical_json(build_training_example(trace))
         raise _no_example(trace)
 
     return render
@@ -103,7 +109,12 @@ def iter_chunks(documents: Iterable[bytes], placed: Iterable[Placed], form: str)
     if form == "csv":
         return _gather(_iter_csv(placed))
     render = _JSON_FORMS[form]()
-    return _gather(canonical_json(render(_read(line, trace_id))) + b"\n" for line, trace_id, _ in placed)
+    return _gather(render(_read(line, trace_id)) + b"\n" for line, trace_id, _ in placed)
+
+
+def _encode_texts(value: Any) -> bytes:
+    """`canonical_json` of what holds texts and whole numbers alone, its keys in their order already: three times as quick."""
+    return to_json(value)
 
 
 def write_parquet(path: Path, placed: Iterable[Placed]) -> None:
@@ -132,7 +143,7 @@ def _iter_csv(placed: Iterable[Placed]) -> Iterator[bytes]:
         if buffer.tell() >= _CHUNK_BYTES:
             yield _drain(buffer)
         row = _build_row(one)
-        writer.writerow([_render_cell(row[column]) for column in COLUMNS])
+        writer.writerow([_render_cell(column, row[column]) for column in COLUMNS])
     yield _drain(buffer)
 
 
@@ -143,10 +154,11 @@ def _drain(buffer: io.StringIO) -> bytes:
     return text.encode("utf-8")
 
 
-def _render_cell(value: Any) -> str:
+def _render_cell(column: str, value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return canonical_json(value).decode("utf-8")
+    encode = canonical_json if column == "meta" else _encode_texts
+    return encode(value).decode("utf-8")
 
 
 def _read(line: bytes, trace_id: str) -> AnyTrace:

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from trainwright.core.errors import (
     EvidenceUnreadable,
-    InternalError,
     ObjectMissing,
+    RecordDamaged,
     TraceForgotten,
     TrainwrightError,
     TrainwrightTooOld,
@@ -391,7 +391,7 @@ def _read_records(folder: Path, intact: dict[str, Path]) -> tuple[MemoryLedger, 
         try:
             ledger.put(parse_record(json.loads(path.read_bytes()), path.stem.rpartition("-")[2]))
             num_good += 1
-        except (ValueError, ValidationError, AttributeError, InternalError, TrainwrightTooOld) as error:
+        except (ValueError, ValidationError, AttributeError, RecordDamaged, TrainwrightTooOld) as error:
             rows.append(TrustCheck(name=f"{RECORDS}/{path.name}", passed=False, why=" ".join(str(error).split())[:300]))
     why = f"{num_good} of {len(paths)} records are what their ids say"
     return ledger, [TrustCheck(name="records", passed=not rows, why=why), *rows]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from trainwright.watch.events import Event, iter_events, leave_out_undone
 from trainwright.watch.follow import Follower
 from trainwright.watch.live import Viewer
 
-PAGE = 1000
+PAGE = 100
 LOOK_EVERY_S = 0.5
 Status = Literal["running", "interrupted", "budget-reached", "completed", "failed"]
 
@@ -53,14 +53,22 @@ class RunState:
 
 def find_runs(workspace: Workspace, plan_id: str | None = None) -> list[Run]:
     """Runs of a plan, or all, newest first."""
-    ledger = workspace.ledger
     if plan_id is not None:
+        ledger = workspace.ledger
         children = [ledger.get(child_id) for role, child_id in ledger.children(plan_id) if role == "plan"]
         return [run for run in reversed(children) if isinstance(run, Run)]  # the order of putting: clocks step back
-    runs: list[Run] = []
-    while page := [stored.record for stored in ledger.find("run", PAGE, after=runs[-1].id if runs else None)]:
-        runs += [run for run in page if isinstance(run, Run)]
-    return runs
+    return list(iter_runs(workspace))
+
+
+def iter_runs(workspace: Workspace, after: str | None = None) -> Iterator[Run]:
+    """All runs, newest first, or those begun before the one that `after` names; a page at a time is read.
+
+    Raises UnknownRef, AmbiguousRef.
+    """
+    last = None if after is None else workspace.ledger.resolve(after)
+    while page := workspace.ledger.find("run", PAGE, after=last):
+        yield from (stored.record for stored in page if isinstance(stored.record, Run))
+        last = page[-1].record.id
 
 
 def outcome_of(run: Run, workspace: Workspace) -> Outcome | None:
@@ -113,14 +121,14 @@ def list_states(workspace: Workspace, limit: int, after: str | None = None) -> t
 
     A run whose folder was removed is left out: nothing can be said about it.
     """
-    runs = find_runs(workspace)
-    if after is not None:
-        last_id = workspace.ledger.resolve(after)
-        runs = runs[[run.id for run in runs].index(last_id) + 1 :]
     kept = {folder.path.name.rpartition("-")[2] for folder in workspace.iter_run_folders()}
-    present = [run for run in runs if run.id[:NUM_ID_DIGITS] in kept]
-    page = present[:limit]
-    return [read_state(run, workspace) for run in page], page[-1].id if len(present) > limit else None
+    found: list[Run] = []
+    for run in iter_runs(workspace, after):
+        if run.id[:NUM_ID_DIGITS] in kept:
+            if len(found) == limit:
+                return [read_state(run, workspace) for run in found], found[-1].id
+            found.append(run)
+    return [read_state(run, workspace) for run in found], None
 
 
 def describe_run(ref: str, workspace: Workspace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainwright.core.durable import write_file
-from trainwright.core.errors import InternalError, ObjectDamaged, TraceForgotten, UnknownRef
+from trainwright.core.errors import ObjectDamaged, RecordDamaged, TraceForgotten, UnknownRef
 from trainwright.core.records import DatasetVersion
 from trainwright.pipeline.datasets import iter_versions
 from trainwright.pipeline.evaluate import require_new
@@ -41,7 +41,7 @@ _USERS = ("dataset", "run", "checkpoint", "release")
 def find_lineage(ref: str, workspace: Workspace) -> Lineage:
     """The lineage of what `ref` names: a record (by id, its beginning, or a ref), else a trace (by id or its beginning).
 
-    Raises UnknownRef, AmbiguousRef, InternalError, ObjectDamaged (a version's list of traces).
+    Raises UnknownRef, AmbiguousRef, RecordDamaged, ObjectDamaged (a version's list of traces).
     """
     try:
         return trace_lineage(workspace.ledger, workspace.ledger.resolve(ref))
@@ -135,7 +135,7 @@ def _check_trace(lineage: Lineage, workspace: Workspace) -> Iterator[Finding]:
         pass  # versions hold their own traces
     except TraceForgotten as error:
         yield Finding(trace_id, TRACE, "content", "forgotten", f"{error.message} {error.why}")
-    except InternalError as error:
+    except RecordDamaged as error:
         yield Finding(trace_id, TRACE, "content", "damaged", f"{error.message} {error.why}")
     for edge in lineage.edges:
         if edge.parent == trace_id:

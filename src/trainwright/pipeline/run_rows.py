@@ -1,20 +1,18 @@
 """Runs as rows of a list: what is known at a glance, read from the end of each stream: thousands of runs cost little."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trainwright.core.records import Outcome, Plan, Report, Run
-from trainwright.pipeline.inspect import Status, outcome_of
+from trainwright.pipeline.inspect import Status, iter_runs, outcome_of
 from trainwright.store.run_folder import NUM_ID_DIGITS, RunFolder, name_run_folder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Event, decode_nonfinite
 
 TAIL_BYTES = 1 << 16
-PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def list_rows(
     """
     found: list[RunRow] = []
     folders = _Folders(workspace.runs)
-    for run in _iter_runs(workspace, after):
+    for run in iter_runs(workspace, after):
         if words and words.lower() not in run.name.lower() and not run.id.startswith(words.lower()):
             continue
         folder = folders.find(run)
@@ -89,15 +87,6 @@ def _find_status(outcome: Outcome | None, folder: RunFolder) -> Status:
     if outcome is not None:
         return outcome.status
     return "running" if folder.is_locked() else "interrupted"
-
-
-def _iter_runs(workspace: Workspace, after: str | None) -> Iterator[Run]:
-    last = None if after is None else workspace.ledger.resolve(after)
-    while page := workspace.ledger.find("run", PAGE, after=last):
-        for stored in page:
-            if isinstance(stored.record, Run):
-                yield stored.record
-        last = page[-1].record.id
 
 
 def _read_row(run: Run, folder: RunFolder, outcome: Outcome | None, status: Status, workspace: Workspace) -> RunRow:

@@ -8,10 +8,10 @@ from typing import Any
 from trainwright.core.errors import (
     CheckpointDamaged,
     EventsDamaged,
-    InternalError,
     ObjectDamaged,
     ObjectMissing,
     PlanMismatch,
+    RecordDamaged,
     RunDamaged,
     TraceForgotten,
 )
@@ -109,7 +109,7 @@ def _iter_records(workspace: Workspace, findings: list[Finding]) -> Iterator[tup
     for record_id in workspace.ledger.ids():
         try:
             yield record_id, workspace.ledger.get(record_id)
-        except InternalError as error:
+        except RecordDamaged as error:
             findings.append(Finding(record_id, "record", record_id[:12], "damaged", f"{error.message} {error.why}"))
 
 

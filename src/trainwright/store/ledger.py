@@ -17,7 +17,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from trainwright.core.errors import AmbiguousRef, InternalError, InvalidValue, RefMoved, UnknownRef
+from trainwright.core.errors import AmbiguousRef, InvalidValue, RecordDamaged, RefMoved, UnknownRef
 from trainwright.core.hashing import canonical_json
 from trainwright.core.records import Record, parse_record
 
@@ -81,7 +81,7 @@ class Ledger(Protocol):
         """
 
     def get(self, record_id: str) -> Record:
-        """The record of that full id, its content verified against it. Raises UnknownRef, InternalError (changed)."""
+        """The record of that full id, its content verified against it. Raises UnknownRef, RecordDamaged (changed)."""
 
     def find(self, kind: str | None = None, limit: int = 100, after: str | None = None) -> list[StoredRecord]:
         """Records of a kind (or of all), the last put first, at most `limit`.
@@ -253,11 +253,11 @@ def render_document(record: Record) -> str:
 
 
 def parse_document(text: str, record_id: str) -> Record:
-    """A stored document as the record of that id. Raises InternalError where it is not that record any more."""
+    """A stored document as the record of that id. Raises RecordDamaged where it is not that record any more."""
     try:
         return parse_record(json.loads(text), record_id)
     except (json.JSONDecodeError, ValidationError, AttributeError) as error:
-        raise InternalError(
+        raise RecordDamaged(
             f"The stored record {record_id[:12]} cannot be read.",
             why=" ".join(str(error).split())[:300],
             next_step="Make the ledger again from ledger.jsonl: trainwright store reindex",

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from trainwright.core.durable import sync_folder, write_chunks
-from trainwright.core.errors import InternalError, LedgerUnavailable, translate_write_errors
+from trainwright.core.errors import LedgerUnavailable, RecordDamaged, translate_write_errors
 from trainwright.core.hashing import canonical_json, digest_json
 from trainwright.core.records import parse_record
 from trainwright.store.ledger import Entry, Memo, RefMove, StoredRecord
@@ -177,7 +177,7 @@ def _parse_line(line: bytes, number: int, next_move: int) -> Entry | Damage:
         if digest_json(document) != digest:
             return Damage(number, "Its digest is not that of its content: it was changed after it was written.")
         return _parse_entry(document, next_move)
-    except (ValueError, LookupError, TypeError, AttributeError, ValidationError, InternalError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ValidationError, RecordDamaged) as error:
         return Damage(number, f"It is not an entry of a ledger ({type(error).__name__}).")
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from trainwright.core.errors import (
     CheckpointDamaged,
-    InternalError,
     ObjectDamaged,
     ObjectMissing,
+    RecordDamaged,
     TraceForgotten,
     TrainwrightError,
     UnknownRef,
@@ -98,7 +98,7 @@ class Finding:
 def trace_lineage(ledger: Ledger, record_id: str) -> Lineage:
     """Walk from a record to everything it came from and everything that came from it.
 
-    A parent that is not in the ledger becomes a node of the kind `missing`. Raises UnknownRef, InternalError.
+    A parent that is not in the ledger becomes a node of the kind `missing`. Raises UnknownRef, RecordDamaged.
     """
     ledger.get(record_id)
     up = _walk(record_id, ledger.parents)
@@ -164,7 +164,7 @@ def check_lineage(ledger: Ledger, objects: ObjectStore, runs: Path, record_id: s
             if found == record_id:
                 raise
             findings.append(Finding(found, MISSING, "record", "missing", error.why))
-        except InternalError as error:
+        except RecordDamaged as error:
             findings.append(Finding(found, "record", "record", "damaged", error.why))
         else:
             findings.extend(check_objects(objects, record))
@@ -386,5 +386,5 @@ def _check_named(ledger: Ledger, record: Record, name: str, named: str) -> Itera
         ledger.get(named)
     except UnknownRef as error:
         yield Finding(record.id, record.kind, name, "missing", error.why)
-    except InternalError as error:
+    except RecordDamaged as error:
         yield Finding(record.id, record.kind, name, "damaged", error.why)

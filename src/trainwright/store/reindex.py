@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainwright.core.durable import sync_folder, write_file
-from trainwright.core.errors import InternalError, LedgerUnavailable, TrainwrightError, translate_write_errors
+from trainwright.core.errors import LedgerUnavailable, RecordDamaged, TrainwrightError, translate_write_errors
 from trainwright.core.records import DatasetVersion, Record
 from trainwright.store.checkpoints import list_checkpoints, list_held, read_record
 from trainwright.store.ledger import Entry, Memo, RefMove, StoredRecord, read_clock
@@ -136,7 +136,7 @@ def _read_database(path: Path, file: LedgerFile) -> list[Entry] | None:
         with closing(SqlLedger.open_file(path)) as ledger:
             entries = list(ledger.iter_entries())
             num_filed = ledger.num_filed()
-    except (LedgerUnavailable, InternalError):
+    except (LedgerUnavailable, RecordDamaged):
         return None
     later = file.iter_lines(num_filed) if num_filed is not None and num_filed < file.num_bytes() else ()
     return entries + [line for line in later if not isinstance(line, Damage)]

@@ -24,10 +24,10 @@ from pydantic import ValidationError
 
 from trainwright.core.durable import write_file, write_folder
 from trainwright.core.errors import (
-    InternalError,
     InvalidValue,
     OutputExists,
     PlanMismatch,
+    RecordDamaged,
     RunBusy,
     RunDamaged,
     translate_write_errors,
@@ -177,7 +177,7 @@ class RunFolder:
     def _read_record(self, path: Path) -> Record:
         try:
             return parse_record(self._read_json(path))
-        except (ValidationError, InternalError) as error:
+        except (ValidationError, RecordDamaged) as error:
             raise self._damaged(path, " ".join(str(error).split())[:300]) from error
 
     def _read_json(self, path: Path) -> dict[str, Any]:

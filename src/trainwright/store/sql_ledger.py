@@ -222,7 +222,7 @@ class SqlLedger:
     def iter_entries(self) -> Iterator[Entry]:
         """Everything that `take_in` needs to make an equal ledger, records verified: records, then moves, then memos.
 
-        Raises InternalError where a record is no longer what its id says.
+        Raises RecordDamaged where a record is no longer what its id says.
         """
         with self._database.reading() as connection:
             for row in connection.execute(sa.select(_records).order_by(_records.c.seq)):

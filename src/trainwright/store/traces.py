@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from trainwright.core.errors import AmbiguousRef, InternalError, InvalidValue, OutOfRange, TraceForgotten, UnknownRef
+from trainwright.core.errors import AmbiguousRef, InvalidValue, OutOfRange, RecordDamaged, TraceForgotten, UnknownRef
 from trainwright.core.hashing import digest_bytes
 from trainwright.core.traces import AnyTrace, read_canonical
 from trainwright.store.ledger import MIN_PREFIX_LENGTH, is_id_prefix, read_clock
@@ -84,7 +84,7 @@ class TraceStore(Protocol):
         """All of the block, or, where it raises or the process dies, nothing of it."""
 
     def get(self, trace_id: str) -> StoredTrace:
-        """The trace of that full id. Raises UnknownRef, TraceForgotten, InternalError (changed since it was written)."""
+        """The trace of that full id. Raises UnknownRef, TraceForgotten, RecordDamaged (changed since it was written)."""
 
     def find(self, limit: int = 100, after: str | None = None) -> list[StoredTrace]:
         """The last added first, at most `limit`; `after` is the last id of the page before. Raises UnknownRef."""
@@ -246,9 +246,9 @@ def require_batch(num_traces: int) -> None:
 
 
 def verify_stored(row: StoredTrace) -> StoredTrace:
-    """The row, if its content is what its id says. Raises InternalError where it is not."""
+    """The row, if its content is what its id says. Raises RecordDamaged where it is not."""
     if digest_bytes(row.canonical) != row.id:
-        raise InternalError(
+        raise RecordDamaged(
             f"The stored trace {row.id[:12]} is not what its id says.",
             why="Its content was changed after it was written.",
             next_step="Restore the trace store from a copy.",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainwright.core.errors import InternalError, TrainwrightTooOld
+from trainwright.core.errors import RecordDamaged, TrainwrightTooOld
 from trainwright.core.hashing import canonical_json, digest_bytes
 from trainwright.core.records import (
     RECORD_TYPES,
@@ -415,7 +415,7 @@ def test_tampered_content_is_refused_by_id(record):
     document = record.model_dump(mode="json")
     field = next(name for name, value in document.items() if name != "kind" and isinstance(value, str))
     document[field] = ("d" * 64) if len(document[field]) == 64 else document[field] + "x"
-    with pytest.raises(InternalError, match=f"{record.kind} {record.id[:12]} is not what its id says") as raised:
+    with pytest.raises(RecordDamaged, match=f"{record.kind} {record.id[:12]} is not what its id says") as raised:
         parse_record(document, record.id)
     assert raised.value.next_step
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainwright.core.errors import DataError, InternalError, LedgerUnavailable, NotWritable, TrainwrightTooOld
+from trainwright.core.errors import DataError, LedgerUnavailable, NotWritable, RecordDamaged, TrainwrightTooOld
 from trainwright.core.records import DatasetVersion
 from trainwright.store import database, sql_ledger
 from trainwright.store.sql_ledger import SqlLedger
@@ -119,7 +119,7 @@ def test_a_changed_record_is_named_and_not_given(tmp_path: Path, document: str) 
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE records SET document = ?", (document,))
     connection.close()
-    expected = TrainwrightTooOld if "spaceship" in document else InternalError
+    expected = TrainwrightTooOld if "spaceship" in document else RecordDamaged
     with pytest.raises(expected):
         ledger.get(record_id)
     with pytest.raises(expected):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainwright.core.errors import InternalError, InvalidValue, LedgerUnavailable, TrainwrightTooOld
+from trainwright.core.errors import InvalidValue, LedgerUnavailable, RecordDamaged, TrainwrightTooOld
 from trainwright.core.traces import Trace, parse_trace
 from trainwright.store import database
 from trainwright.store.sql_traces import SqlTraces
@@ -101,9 +101,9 @@ def test_a_trace_that_was_changed_in_the_file_is_not_read(tmp_path: Path) -> Non
     connection.execute("UPDATE traces SET document = replace(document, 'prompt 1', 'prompt 2')")
     connection.commit()
     connection.close()
-    with pytest.raises(InternalError, match=make_trace(1).id[:12]):
+    with pytest.raises(RecordDamaged, match=make_trace(1).id[:12]):
         store.get(make_trace(1).id)
-    with pytest.raises(InternalError):
+    with pytest.raises(RecordDamaged):
         list(store.iter_all())
     store.close()
 
