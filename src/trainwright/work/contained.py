@@ -1,8 +1,8 @@
-"""What runs first in a job's container: `python -m trainwright.work.contained JOB_FOLDER COMMAND…`.
+"""What runs first in a job's container: `python -m trainwright.work.contained JOB_FOLDER CONTAINER COMMAND…`.
 
 It hands signals on to the command (the first process of a container gets none by default), buries processes that lost their
-parent, puts what the command says into the job's folder, and tells a memory kill from any other: the container's own counter
-says so, which is gone with the container.
+parent, puts into the job's folder what the command says and how it ended, and tells a memory kill from any other: the
+container's own counter says so, which is gone with the container.
 """
 
 import json
@@ -23,17 +23,18 @@ _BY_SIGNAL = 128
 
 def main() -> None:
     """Run the command to its end, and end as it did: 128 and the number of the signal, where one ended it."""
-    folder = JobFolder(Path(sys.argv[1]))
+    folder, name, command = JobFolder(Path(sys.argv[1])), sys.argv[2], sys.argv[3:]
     with folder.log_path.open("ab") as log, folder.answer_path.open("wb") as answer:
         child = subprocess.Popen(  # its standard input is ours, the lifeline
-            [sys.executable, "-m", "trainwright.work.child", *sys.argv[2:]], stdout=answer, stderr=log
+            [sys.executable, "-m", "trainwright.work.child", *command], stdout=answer, stderr=log
         )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: child.send_signal(number))
-    code = wait_for(child.pid)
-    if code == -signal.SIGKILL and count_memory_kills():
-        folder.answer_path.write_text(json.dumps({"error": describe(folder).as_document()}), encoding="utf-8")
-        sys.exit(JobOutOfMemory.exit_code)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: child.send_signal(number))
+        code = wait_for(child.pid)
+        if code == -signal.SIGKILL and count_memory_kills():
+            answer.write(json.dumps({"error": describe(folder).as_document()}).encode())
+            code = JobOutOfMemory.exit_code
+    folder.write_exit_code(name, code)  # not every engine hands it on
     sys.exit(_BY_SIGNAL - code if code < 0 else code)
 
 

@@ -34,7 +34,6 @@ from trainwright.work.settings import ContainerSettings
 LOG = logging.getLogger("trainwright.work")
 LABEL = "trainwright.job"
 KILL_PATIENCE_S = 30.0
-_INTERRUPTED, _BY_SIGNAL = 130, 128
 _ENGINE_FAILED, _KILLED = (125, 126, 127), -signal.SIGKILL
 _PLACES_OF_THE_IMAGE = frozenset(
     Path("/", name)
@@ -108,9 +107,11 @@ class JobContainer:
         if self._killer is not None:
             self._killer.kill()
             self._killer.wait()
-        if code > _BY_SIGNAL and code != _INTERRUPTED:
-            return _BY_SIGNAL - code
-        return code
+        said = self.folder.read_exit_code(self._name)
+        if said is not None:
+            return said
+        # It never said that it ended, so it did not end by itself, whatever the engine makes of that.
+        return code if code in _ENGINE_FAILED else _KILLED
 
     def ask_stop(self) -> None:
         """Ask it to save and stop, once."""
@@ -166,7 +167,7 @@ def build_run(
     yield from _name_gpus(job, engine)
     yield from _name_mounts(job, workspace_root, settings)
     yield from _name_variables()
-    yield from ("--entrypoint", "python", settings.image, "-m", "trainwright.work.contained", str(folder.path))
+    yield from ("--entrypoint", "python", settings.image, "-m", "trainwright.work.contained", str(folder.path), name)
     yield from folder.build_command(job, workspace_root)
 
 

@@ -26,12 +26,17 @@ class JobFolder:
         self.runs_path = path / "runs.txt"
         self.answer_path = path / "answer.json"
         """What the newest attempt printed: one JSON document, once it ended in order."""
+        self.exit_code_path = path / "exit_code.txt"
+        """The name of the container that ended last, and how by its own account."""
 
     def prepare(self, job: Job) -> None:
         """Write what an attempt reads, and empty what it answers into. Raises DiskFull, NotWritable."""
         with translate_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self.answer_path.write_bytes(b"")
+            # New files, not emptied ones: an attempt whose worker died may still be saving, and writes into its own.
+            self.answer_path.unlink(missing_ok=True)
+            self.exit_code_path.unlink(missing_ok=True)
+            self.answer_path.touch()
         write_file(self.manifest_path, json.dumps(job.manifest, ensure_ascii=False, indent=2).encode() + b"\n")
 
     def build_command(self, job: Job, workspace_root: Path) -> list[str]:
@@ -56,6 +61,18 @@ class JobFolder:
             return None
         error = document.get("error") if isinstance(document, dict) else None
         return error if isinstance(error, dict) else None
+
+    def write_exit_code(self, container: str, code: int) -> None:
+        """Say how a container ended. Raises DiskFull, NotWritable."""
+        write_file(self.exit_code_path, f"{container} {code}\n".encode())
+
+    def read_exit_code(self, container: str) -> int | None:
+        """What a container said itself about how it ended (negative: by that signal); None where it said nothing."""
+        try:
+            name, code = self.exit_code_path.read_text(encoding="utf-8").split()
+            return int(code) if name == container else None
+        except (FileNotFoundError, ValueError):
+            return None
 
     def read_last_line(self) -> str:
         """The last line of the log, or nothing."""

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from trainwright.core.errors import ContainerEngineMissing, ImageMissing
 from trainwright.core.jobs import Job
 from trainwright.work import contained
 from trainwright.work import container as module
-from trainwright.work.container import build_run
+from trainwright.work.container import ContainerExecutor, build_run
 from trainwright.work.engine import Engine, check_engine, choose_engine, find_engines
 from trainwright.work.job_folder import JobFolder
 from trainwright.work.settings import ContainerSettings
@@ -163,6 +166,22 @@ def test_the_engine_that_has_the_image_is_taken(programs: Path) -> None:
     assert "podman build --tag trainwright" in raised.value.next_step
 
 
+@pytest.mark.parametrize(("engine_says", "code"), [(0, -9), (137, -9), (1, -9), (125, 125)])
+def test_a_container_that_never_said_how_it_ended_did_not_end_by_itself(
+    programs: Path, tmp_path: Path, engine_says: int, code: int
+) -> None:
+    facts = {"version": {"Version": "5.2"}, "host": {"security": {"rootless": False}}}
+    run = f"echo 'the engine has its reasons'; exit {engine_says}"
+    write_program(programs / "podman", f"case $1 in info) echo '{json.dumps(facts)}' ;; run) {run} ;; esac")
+    job = make_job(tmp_path)
+    folder = JobFolder(tmp_path / "jobs" / job.id)
+    attempt = ContainerExecutor(ContainerSettings(image="one")).start(job, folder, tmp_path)
+    while attempt.poll() is None:
+        time.sleep(0.01)
+    assert attempt.poll() == code
+    assert "the engine has its reasons" in attempt.explain(code)
+
+
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("text", "number"),
@@ -180,3 +199,15 @@ def test_memory_kills_are_counted_by_the_containers_own_counter(
     assert contained.count_memory_kills() == 0
     counter.write_text(text, encoding="ascii")
     assert contained.count_memory_kills() == number
+
+
+# ── the recipe ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_recipe_copies_all_that_a_build_of_the_package_reads() -> None:
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    read = {"pyproject.toml", "src", project.get("readme", "pyproject.toml"), *project["license-files"]}
+    recipe = (root / "Containerfile").read_text(encoding="utf-8")
+    copied = {word for line in re.findall(r"^COPY (.+)$", recipe, re.MULTILINE) for word in line.split()[:-1]}
+    assert copied == read
+    let_in = {line[1:] for line in (root / ".containerignore").read_text(encoding="utf-8").split() if line[0] == "!"}
+    assert let_in == read
