@@ -4,8 +4,8 @@
 
 A model is put into a workspace by training it for a few steps (what it says does not matter, only how much there is to
 compute); a service answers over HTTP; both ways are timed in turn, `--rounds` times, and the median ratio is what counts.
-The answers are greedy and must be the same both ways. `--framework transformers` shows a backend that writes in
-turn: there the ratio is about 1.
+The answers are greedy, and it is said how many of them are the same both ways. `--framework transformers` shows a backend that
+writes in turn.
 """
 
 import argparse

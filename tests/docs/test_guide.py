@@ -3,8 +3,6 @@ test_files.py: once is enough for the longest test there is."""
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,15 +37,6 @@ def test_make_targets_that_pages_name_exist(root, commands_of):
     assert asked == {"demo", "test"}
     named = set(re.findall(r"`make ([\w-]+)`", (root / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     assert asked | named <= targets
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-def test_demo_ends_by_saying_how_to_look_at_it(root):
-    settings = pytest.importorskip("trainwright.serve.settings").Settings()
-    planned = subprocess.run(["make", "-n", "demo"], cwd=root, capture_output=True, text=True, check=True).stdout
-    last = planned.strip().splitlines()[-1]
-    assert "trainwright serve" in last
-    assert f"http://{settings.host}:{settings.port}" in last
 
 
 def test_tables_that_pages_show_have_the_rows_that_a_run_prints(root, readme_folder):

@@ -1,10 +1,12 @@
 """The page about the service, from its first line to its last: a job by curl, the browser beside it, a model and another one.
 
-The page is typed as it stands, but for the size of what is trained.
+The page is typed as it stands, but for the size of what is trained. What was looked at is kept in the folder that
+TRAINWRIGHT_SCREENSHOTS names (default: build/screenshots).
 """
 
 import importlib.util
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +18,9 @@ import pytest
 pytest.importorskip("fastapi", reason="the service is an extra: pip install 'trainwright[serve]'")
 
 from trainwright.data.builtin.stories import iter_stories
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = Path(os.environ.get("TRAINWRIGHT_SCREENSHOTS") or ROOT / "build" / "screenshots")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -35,7 +40,7 @@ INSTEAD = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "walk_service_page.py"
+    path = ROOT / "scripts" / "walk_service_page.py"
     spec = importlib.util.spec_from_file_location("walk_service_page", path)
     assert spec is not None
     assert spec.loader is not None
@@ -54,6 +59,9 @@ def walk(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
         taken = script.Walk(folder, script.open_browser(around), INSTEAD)
         with taken:
             taken.go()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for name, picture in taken.pictures.items():
+        (SCREENSHOTS / f"{name}.png").write_bytes(picture)
     return taken
 
 
@@ -82,13 +90,12 @@ def test_a_model_stands_because_evidence_let_it(walk: Any) -> None:
         decision = walk.answer("/gate", number)
         assert decision["outcome"] == "pass", decision
         (gate,) = decision["gates"]
-        assert gate["candidate"]["low"] > 0.6
-        assert gate["candidate"]["n"] == 60
+        assert gate["candidate"]["low"] > 0.6, gate
 
 
 def test_each_answer_came_from_the_model_that_stood_there_as_it_was_asked(walk: Any) -> None:
     first, second, third = (walk.answer("/chat/completions", number) for number in range(3))
-    slow, tales = (walk.answer("/gate", number)["candidate"] for number in (0, 1))
+    slow, tales = (walk.answer("/gate", number)["checkpoint"] for number in (0, 1))
     checkpoints = [answer["trainwright"]["checkpoint"] for answer in (first, second, third)]
     assert checkpoints == [slow, tales, slow]
     assert first["choices"] == third["choices"] != second["choices"]

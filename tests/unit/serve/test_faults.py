@@ -158,3 +158,22 @@ def test_a_client_that_stops_reading_is_given_up_and_its_stream_closed(monkeypat
 
     asyncio.run(asyncio.wait_for(answer(), 30))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body", "http.response.body"]
+
+
+# ── what others wrote ─────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_script_is_no_name_of_a_run_and_shown_as_text_where_a_name_is_made_from_a_file(client: TestClient) -> None:
+    attack = "<script>alert(1)</script>"
+    refuse(client.post("/api/training/start", json={"manifest": {"name": attack}}), 422, "invalid-value")
+    started = client.post("/api/training/start", json={"manifest": {"data": {"corpus": f"{attack}.txt"}}})
+    assert started.status_code == 202
+    as_page = {"Accept": "text/html"}
+    for path in (
+        "/jobs",
+        f"/jobs/{started.json()['job_id']}",
+        f"/runs/{attack}",
+        f"/models/{attack}",
+        f"/traces?q={attack}",
+    ):
+        text = client.get(path, headers=as_page).text
+        assert "</html>" in text
+        assert "<script>alert" not in text
