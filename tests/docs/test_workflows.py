@@ -1,6 +1,10 @@
 """The workflows for users' continuous integration: what they run is there, and no failure of theirs can look like success."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -86,3 +90,38 @@ def test_evidence_is_uploaded_however_a_leg_ends(root):
         assert upload["if"] == "always()"
         assert "inputs.framework" in upload["with"]["name"]
         assert "inputs.python" in upload["with"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("ok", "required", "code", "output", "said"),
+    [
+        (True, True, 0, "works=true\n", ""),
+        (True, False, 0, "works=true\n", ""),
+        (None, False, 0, "works=false\n", "::notice title=tunix skipped::no jax (pip install 'x')\n"),
+        (None, True, 1, "", "::error title=tunix cannot run::no jax (pip install 'x')\n"),
+    ],
+)
+def test_probe_of_a_leg_says_what_doctor_found(root, tmp_path, ok, required, code, output, said):
+    if shutil.which("jq") is None:
+        pytest.skip("the step reads JSON with jq, and there is none")
+    probe = next(step for step in read(root, "smoke-leg.yml")["jobs"]["probe"]["steps"] if step.get("id") == "probe")
+    found = {
+        "name": "tunix",
+        "ok": ok,
+        "found": "a device" if ok else "no\njax",
+        "remedy": "" if ok else "pip install 'x'",
+    }
+    (tmp_path / "doctor.json").write_text(json.dumps({"items": [{"name": "torch", "ok": True}, found], "next": None}))
+    program = tmp_path / "trainwright"
+    program.write_text(
+        f'#!/bin/sh\n[ "$*" = "doctor --json" ] && exec cat "{tmp_path}/doctor.json"\n', encoding="utf-8"
+    )
+    program.chmod(0o755)
+    files = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    known = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FRAMEWORK": "tunix", "REQUIRED": str(required).lower()}
+    words = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", probe["run"]]
+    ended = subprocess.run(words, cwd=tmp_path, env=known | files, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (code, said), ended.stderr
+    written = tmp_path / "GITHUB_OUTPUT"
+    assert (written.read_text(encoding="utf-8") if written.exists() else "") == output
+    assert (tmp_path / "probe" / "doctor.json").is_file()
