@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.backends.initial import RAW, averaging_decay, is_trained
+from trainwright.backends.initial import EMBEDDING, RAW, averaging_decay, is_trained
 from trainwright.backends.padding import next_power, pad_batch
 from trainwright.backends.protocol import (
     IGNORED,
@@ -413,7 +413,7 @@ class TunixTrainer(TunixModel):
         self, dropout: Dropout, drawn: tuple[int, ...], size: tuple[int, int]
     ) -> NDArray[np.float32]:
         """The reference's masks [L, 2, B, T, D], drawn for the batch as it came, with ones where it is padded."""
-        hidden, num_layers = self.hidden_size, self.network.family.num_layers
+        hidden, num_layers = self.network.places[EMBEDDING].size[1], self.network.family.num_layers
         masks = np.ones((num_layers, 2, *size, hidden), np.float32)
         like = np.empty((*drawn, hidden), np.float32)
         for layer in range(num_layers):

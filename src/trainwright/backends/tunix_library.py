@@ -15,6 +15,9 @@ V vocabulary, L layers.
 """
 
 import functools
+import hashlib
+import os
+import platform
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +25,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from trainwright.backends.initial import EMBEDDING, FINAL_NORM, layer_prefix
@@ -30,6 +34,9 @@ from trainwright.core.records import Adapter, ImportedShape, ModelShape, Shape
 
 DISTRIBUTION = "google-tunix"
 FIRST_VERSION, FIRST_BEYOND = (0, 1, 7), (0, 2)
+
+SHORTEST_KEPT_S = 0.2
+"""What takes less time to compile is not kept."""
 
 
 def require_version(found: str) -> None:
@@ -62,6 +69,18 @@ with quiet():
     from tunix.models.qwen3 import model as qwen3
     from tunix.sft import peft_trainer
 
+
+def _keep_programs() -> None:
+    """What is compiled is kept, for this machine alone, unless a person named another place: starting anew is then quick."""
+    if not jax.config.jax_compilation_cache_dir:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        machine = hashlib.sha256(platform.node().encode()).hexdigest()[:16]
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "trainwright" / "jax" / machine))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_KEPT_S)
+
+
+_keep_programs()
+
 # ── what a forward pass is told beside its arguments ─────────────────────────────────────────────────────────────────
 _ROPE_THETA: ContextVar[float | None] = ContextVar("rope_theta", default=None)
 _MASKS: ContextVar[Any] = ContextVar("masks", default=None)
@@ -89,9 +108,6 @@ def _add_dropout(kind: Any) -> Any:
 
 
 # ── weights by name ──────────────────────────────────────────────────────────────────────────────────────────────────
-Path = tuple[str | int, ...]
-
-
 @dataclass(frozen=True)
 class Place:
     """Where a weight lies in the module, and its size under its standard name.
@@ -99,7 +115,7 @@ class Place:
     Linear maps are [out, in] by the standard, and [in, …out] or […in, out] there.
     """
 
-    path: Path
+    path: tuple[str | int, ...]
     size: tuple[int, ...]
     is_linear: bool = False
 

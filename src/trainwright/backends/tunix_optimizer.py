@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from trainwright.backends.initial import is_matrix
@@ -46,15 +47,13 @@ def build_transformation(places: Mapping[str, Place], settings: Optimizer) -> An
             ],
         )
 
-    def init(params: Any) -> dict[str, Any]:
-        weights = to_standard(params)
+    def zeros(names: Iterable[str]) -> Arrays:  # an array each: the step gives them away
+        return {name: jnp.asarray(np.zeros(places[name].size, np.float32)) for name in names}
 
-        def zeros(names: Iterable[str]) -> Arrays:  # an array each: they are given away by the step
-            return {name: jnp.zeros_like(weights[name]) for name in names}
-
+    def init(_params: Any) -> dict[str, Any]:
         return {
             TOTALS: zeros(places),
-            COUNT: jnp.zeros((), jnp.int32),
+            COUNT: jnp.asarray(np.zeros((), np.int32)),
             FIRST: zeros(by_adamw),
             SECOND: zeros(by_adamw),
             MOMENTUM: zeros(by_muon),
