@@ -496,6 +496,12 @@ class TunixBackend:
 
     def open_trainer(self, shape: Shape, weights: Weights, compute: Compute, training: TrainingPlan) -> TunixTrainer:
         """A model with its optimizer, at update 0. Raises UnsupportedPlan; ValueError for weights that do not fit."""
+        if isinstance(shape, ImportedShape) and training.optimizer.name != "adamw":
+            raise UnsupportedPlan(
+                f"The tunix backend cannot train a model in the Hugging Face format with {training.optimizer.name}.",
+                why="Those are trained with AdamW alone.",
+                next_step="Set train.optimizer.name=adamw.",
+            )
         return TunixTrainer(shape, weights, compute, training)
 
 

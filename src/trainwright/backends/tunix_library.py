@@ -333,12 +333,16 @@ def _read_gemma3(config: Mapping[str, Any]) -> Family:
         "E": heads,
         "I": described.hidden_dim,
     }
+    every = int(config.get("sliding_window_pattern", 6))  # how transformers said it before it listed the layers
+    layer_types = config.get("layer_types") or [
+        "sliding_attention" if number % every else "full_attention" for number in range(1, described.num_layers + 1)
+    ]
     places: Places = {EMBEDDING: Place(("embedder", "input_embedding"), (described.num_embed, hidden))}
     for number in range(described.num_layers):
         places |= _list_layer(number, _GEMMA3_LAYER, sizes)
     places[FINAL_NORM] = Place(("final_norm", "scale"), (hidden,))
     return Family(
-        build=lambda: _build_gemma3(described, config["layer_types"]),
+        build=lambda: _build_gemma3(described, layer_types),
         places=places,
         num_layers=described.num_layers,
         num_kv_heads=described.num_kv_heads,
