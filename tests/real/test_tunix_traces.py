@@ -1,4 +1,4 @@
-"""Real traces, taught to a tiny random Gemma 3 of Tunix's through the command line: the loss falls, the delta report is there."""
+"""Real traces, taught to a tiny random Gemma 3 of Tunix's through the command line: the loss falls, the report is there."""
 
 import importlib.util
 import json
@@ -15,9 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.extra,
     pytest.mark.timeout(3000),
-    pytest.mark.skipif(
-        "TRAINWRIGHT_DATA" not in os.environ, reason="TRAINWRIGHT_DATA names no folder of real data"
-    ),
+    pytest.mark.skipif("TRAINWRIGHT_DATA" not in os.environ, reason="TRAINWRIGHT_DATA names no folder of real data"),
     pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}"),
 ]
 MANIFEST = """

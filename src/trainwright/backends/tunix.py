@@ -4,13 +4,12 @@ What runs where: `tunix_library.py` is all that is asked of Tunix, `tunix_optimi
 around them. Every computation is compiled once for its sizes, so batches have few sizes. Nothing here draws random numbers
 but numpy, from the step's seed: there is no generator whose state a checkpoint would have to hold.
 
-JAX settles the number of threads once per process: the first model's stands.
+On a processor it computes on one thread: JAX settles their number once in a process, and results depend on it.
 
 Shapes: B rows, T positions, S positions of a decoder's memory, L layers, D hidden, V vocabulary.
 """
 
 import functools
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -36,7 +35,7 @@ from trainwright.backends.protocol import (
 from trainwright.backends.reference import count_octaves
 from trainwright.backends.reference_layers import Dropout, require_valid_batch
 from trainwright.backends.reference_math import clip_factor, l2_norm
-from trainwright.backends.tunix_library import DISTRIBUTION, Network, Steps, dropping, describe, quiet
+from trainwright.backends.tunix_library import DISTRIBUTION, Network, Steps, describe, dropping, quiet
 from trainwright.core.errors import InternalError, UnsupportedPlan
 from trainwright.core.hashing import digest_json
 from trainwright.core.records import Compute, ImportedShape, Shape, TrainingPlan
@@ -205,9 +204,7 @@ class TunixDecoder:
                 return
             more = size - self._cache["layer_0"]["k"].shape[1]
             if more:
-                self._cache = jax.tree.map(
-                    lambda part: jnp.pad(part, ((0, 0), (0, more), (0, 0), (0, 0))), self._cache
-                )
+                self._cache = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, more), (0, 0), (0, 0))), self._cache)
 
 
 class TunixModel:
@@ -286,9 +283,7 @@ class TunixTrainer(TunixModel):
         self._norm: float | None = None
         self._has_totals = False
 
-    def _loss(
-        self, module: Any, placed: Placed, scale: Any, masks: Any = None
-    ) -> tuple[Any, tuple[Any, Any]]:
+    def _loss(self, module: Any, placed: Placed, scale: Any, masks: Any = None) -> tuple[Any, tuple[Any, Any]]:
         """The sum of the objectives, multiplied by `scale`; and what each position's target costs."""
         with dropping(masks):
             logits_BTV, _ = self._training_network.run(
@@ -308,7 +303,9 @@ class TunixTrainer(TunixModel):
         if num_targets == 0:
             raise ValueError("the micro-batches hold no target")
         if self._has_totals:  # those of a step that was passed over
-            self._write(TOTALS, {name: np.zeros(self.network.places[name].size, np.float32) for name in self._trained_names})
+            self._write(
+                TOTALS, {name: np.zeros(self.network.places[name].size, np.float32) for name in self._trained_names}
+            )
         self._has_totals = True
         dropout = Dropout(self.training.dropout, dropout_seed)
         nll_sum, num_correct = 0.0, 0
@@ -409,9 +406,7 @@ class TunixTrainer(TunixModel):
             said: tuple[Any, Any] = self._steps.take(inputs)
         return said
 
-    def _draw_masks(
-        self, dropout: Dropout, drawn: tuple[int, ...], size: tuple[int, int]
-    ) -> NDArray[np.float32]:
+    def _draw_masks(self, dropout: Dropout, drawn: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.float32]:
         """The reference's masks [L, 2, B, T, D], drawn for the batch as it came, with ones where it is padded."""
         hidden, num_layers = self.network.places[EMBEDDING].size[1], self.network.family.num_layers
         masks = np.ones((num_layers, 2, *size, hidden), np.float32)
@@ -459,7 +454,7 @@ class TunixBackend:
 
     name: ClassVar[str] = "tunix"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        devices=DEVICES, dtypes=("float32",), compiles=False, optimizers=("adamw", "muon")
+        devices=DEVICES, dtypes=("float32",), compiles=False, optimizers=("adamw", "muon"), most_threads=1
     )
 
     def probe(self, device: str) -> Probe:
@@ -523,7 +518,6 @@ def set_up(compute: Compute) -> None:
             why="It computes in float32, and always compiles: there is nothing to switch on.",
             next_step="Set compute.dtype=float32 compute.compile=false, or another framework.",
         )
-    os.environ.setdefault("NPROC", str(compute.num_threads))  # read once, as JAX opens the processor
     jax.config.update("jax_default_matmul_precision", "highest")
 
 

@@ -79,7 +79,20 @@ def _keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_KEPT_S)
 
 
+def _open_devices() -> None:
+    """With one thread: JAX asks how many there are but once in a process, and results would depend on the answer."""
+    before = os.environ.get("NPROC")
+    os.environ["NPROC"] = "1"
+    try:
+        jax.devices()
+    finally:
+        del os.environ["NPROC"]
+        if before is not None:
+            os.environ["NPROC"] = before
+
+
 _keep_programs()
+_open_devices()
 
 # ── what a forward pass is told beside its arguments ─────────────────────────────────────────────────────────────────
 _ROPE_THETA: ContextVar[float | None] = ContextVar("rope_theta", default=None)
@@ -394,9 +407,9 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Family]] = {"qwen3": _read_qwe
 
 
 def _require(config: Mapping[str, Any], **expected: Any) -> None:
-    """A key that is not there has the value that Tunix has."""
+    """A key that is not there, or null, has the value that Tunix has."""
     for key, value in expected.items():
-        if (config.get(key, value) or value) != value:
+        if config.get(key) is not None and config[key] != value:
             raise _refuse(f"{key} {config[key]}", f"Tunix's has {value}.")
 
 
@@ -441,7 +454,9 @@ class Network:
     def fill(self, values: Mapping[str, Any]) -> Any:
         """The module with these weights, which are in Tunix's layout."""
         with quiet():
-            filled = [(place.path, self._blank[place.path].replace(values[name])) for name, place in self.places.items()]
+            filled = [
+                (place.path, self._blank[place.path].replace(values[name])) for name, place in self.places.items()
+            ]
             return nnx.merge(self._graph, nnx.from_flat_state(filled))
 
     def run(self, module: Any, tokens_BT: Any, places_BT: Any, visible_BTS: Any, cache: Any = None) -> tuple[Any, Any]:
@@ -489,9 +504,7 @@ def _adapt(module: Any, family: Family, adapter: Adapter) -> Any:
     paths = {"/".join(map(str, place.path[:-1])) for place in added.values()}
     provider = qwix.LoraProvider(module_path="|".join(sorted(paths)), rank=adapter.rank, alpha=adapter.alpha)
     one = jnp.zeros((1, 1), jnp.int32)
-    return qwix.apply_lora_to_model(
-        module, provider, one, one, None, jnp.ones((1, 1, 1), jnp.bool_), rngs=nnx.Rngs(0)
-    )
+    return qwix.apply_lora_to_model(module, provider, one, one, None, jnp.ones((1, 1, 1), jnp.bool_), rngs=nnx.Rngs(0))
 
 
 # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,8 @@
-"""AdamW and Muon as one optax transformation that first gathers the gradients of all micro-batches and then, once told the rates,
-updates the weights. AdamW is optax's.
+"""AdamW and Muon as one optax transformation, which gathers the gradients of all micro-batches and updates once it is told rates.
 
 Tunix's training step hands gradients over after each micro-batch, and knows nothing of rates: these calls gather, and move
 nothing. What is remembered lies under standard names in the standard layout, so that it crosses to other backends as it is.
+AdamW is optax's; the formula of Muon is that of `reference_math.py`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,10 +41,7 @@ def build_transformation(places: Mapping[str, Place], settings: Optimizer) -> An
         ordered = [names[path] for path in list_paths(like)]
         return jax.tree.unflatten(
             form,
-            [
-                places[name].to_library(arrays[name], leaf.shape)
-                for name, leaf in zip(ordered, leaves, strict=True)
-            ],
+            [places[name].to_library(arrays[name], leaf.shape) for name, leaf in zip(ordered, leaves, strict=True)],
         )
 
     def zeros(names: Iterable[str]) -> Arrays:  # an array each: the step gives them away
@@ -67,30 +64,38 @@ def build_transformation(places: Mapping[str, Place], settings: Optimizer) -> An
             return jax.tree.map(jnp.zeros_like, gradients), {**state, TOTALS: totals}
         weights = to_standard(params)
         clipped = {name: total * rates["clip_factor"] for name, total in state[TOTALS].items()}
+        moves, remembered = move_by_adamw({name: clipped[name] for name in by_adamw}, weights, state, rates)
+        more, momentum = _move_by_muon({name: clipped[name] for name in by_muon}, weights, state, settings, rates)
+        cleared = jax.tree.map(jnp.zeros_like, state[TOTALS])
+        return to_library(moves | more, params), {TOTALS: cleared, **remembered, MOMENTUM: momentum}
+
+    def move_by_adamw(
+        gradients: Arrays, weights: Arrays, state: dict[str, Any], rates: Mapping[str, Any]
+    ) -> tuple[Arrays, dict[str, Any]]:
         before = optax.ScaleByAdamState(state[COUNT], state[FIRST], state[SECOND])
-        directions, after = adam.update({name: clipped[name] for name in by_adamw}, before)
-        moves = {}
+        directions, after = adam.update(gradients, before)
         for name, direction in directions.items():
-            if weights[name].ndim > 1:  # matrices and the embedding decay, norms do not
-                direction = direction + settings.weight_decay * weights[name]
-            moves[name] = -rates["learning_rate"] * direction
-        momentum = {
-            name: settings.matrix_momentum * state[MOMENTUM][name] + clipped[name] for name in by_muon
-        }
-        ahead = {name: clipped[name] + settings.matrix_momentum * momentum[name] for name in by_muon}
-        for name, direction in _orthogonalise_all(ahead).items():
-            rows, columns = direction.shape
-            stretched = max(1.0, rows / columns) ** 0.5 * direction
-            moves[name] = -rates["matrix_learning_rate"] * (stretched + settings.matrix_weight_decay * weights[name])
-        return to_library(moves, params), {
-            TOTALS: jax.tree.map(jnp.zeros_like, state[TOTALS]),
-            COUNT: after.count,
-            FIRST: after.mu,
-            SECOND: after.nu,
-            MOMENTUM: momentum,
-        }
+            if len(places[name].size) > 1:  # matrices and the embedding decay, norms do not
+                directions[name] = direction + settings.weight_decay * weights[name]
+        moves = {name: -rates["learning_rate"] * direction for name, direction in directions.items()}
+        return moves, {COUNT: after.count, FIRST: after.mu, SECOND: after.nu}
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _move_by_muon(
+    gradients: Arrays, weights: Arrays, state: dict[str, Any], settings: Optimizer, rates: Mapping[str, Any]
+) -> tuple[Arrays, Arrays]:
+    """Nesterov momentum, orthogonalised; (what is added to the weights, the momenta)."""
+    factor = settings.matrix_momentum
+    momentum = {name: factor * state[MOMENTUM][name] + gradient for name, gradient in gradients.items()}
+    ahead = {name: gradient + factor * momentum[name] for name, gradient in gradients.items()}
+    moves = {}
+    for name, direction in _orthogonalise_all(ahead).items():
+        rows, columns = direction.shape
+        stretched = max(1.0, rows / columns) ** 0.5 * direction
+        moves[name] = -rates["matrix_learning_rate"] * (stretched + settings.matrix_weight_decay * weights[name])
+    return moves, momentum
 
 
 def _orthogonalise_all(matrices: Arrays) -> Arrays:

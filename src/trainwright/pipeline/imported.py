@@ -22,7 +22,14 @@ from trainwright.core.state import Weights
 from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.recall import typed
 from trainwright.store.checkpoints import read_weights
-from trainwright.store.model_folder import ReadPickled, import_model, locate_tensors, read_config, read_shapes, read_tensors
+from trainwright.store.model_folder import (
+    ReadPickled,
+    import_model,
+    locate_tensors,
+    read_config,
+    read_shapes,
+    read_tensors,
+)
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.huggingface import import_tokenizer
 

@@ -1,6 +1,6 @@
 """Loaded by every child process of the flow tests as it starts: hides torch, or signals the child at an exact instant.
 
-FLOW_HIDE_TORCH=1                              `find_spec("torch")` gives None, as where it was never installed; so tinygrad, tunix
+FLOW_HIDE_TORCH=1                              `find_spec("torch")` gives None, as where it was never installed; so the others
 FLOW_SIGNAL=KILL FLOW_AT=3 FLOW_MATCH=/runs/   just before its third operation on a file whose path contains /runs/ (it is
                                                opened, renamed, removed, …) the child gets that signal
 FLOW_SIGNAL=KILL FLOW_AT=1 FLOW_MATCH='"seq":5,'  the same for what is written through `os.write`; SIGKILL tears it in two

@@ -19,6 +19,8 @@ def test_padding_has_no_target_and_is_a_segment_of_its_own():
     np.testing.assert_array_equal(pad_batch(whole, 1, 4).segments_BT, [[0, 0, 0, 1]])
 
 
-@pytest.mark.parametrize(("number", "least", "expected"), [(1, 1, 1), (1, 16, 16), (16, 16, 16), (17, 16, 32), (5, 1, 8)])
+@pytest.mark.parametrize(
+    ("number", "least", "expected"), [(1, 1, 1), (1, 16, 16), (16, 16, 16), (17, 16, 32), (5, 1, 8)]
+)
 def test_sizes_are_powers_of_two(number, least, expected):
     assert next_power(number, least) == expected

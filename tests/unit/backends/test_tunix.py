@@ -90,7 +90,7 @@ def test_dropout_before_an_adapter_is_refused():
 
 def test_every_sixth_layer_of_a_gemma_sees_all_where_the_configuration_lists_none():
     network = Network(shape_of(GEMMA))
-    module = network.fill({name: 0 for name in network.places})
+    module = network.fill(dict.fromkeys(network.places, 0))
     assert [layer.attn.attn_type.name for layer in module.layers] == ["LOCAL_SLIDING"] * 5 + [
         "GLOBAL",
         "LOCAL_SLIDING",
