@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from trainwright.backends.initial import EMBEDDING, RAW, averaging_decay, is_trained
 from trainwright.backends.padding import next_power, pad_batch
@@ -37,7 +38,6 @@ from trainwright.backends.reference_layers import Dropout, require_valid_batch
 from trainwright.backends.reference_math import clip_factor, l2_norm
 from trainwright.backends.tunix_library import DISTRIBUTION, Network, Steps, describe, dropping, quiet
 from trainwright.core.errors import InternalError, UnsupportedPlan
-from trainwright.core.hashing import digest_json
 from trainwright.core.records import Compute, ImportedShape, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
@@ -66,6 +66,8 @@ STATE_PREFIXES = {FIRST: "adamw.first.", SECOND: "adamw.second.", MOMENTUM: "muo
 
 Values = dict[str, Any]
 """Weights by name, in Tunix's layout, on the device."""
+
+_SHAPES: TypeAdapter[Shape] = TypeAdapter(Shape)
 
 
 # ── what is compiled ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -134,35 +136,24 @@ class Programs:
 
 def open_programs(shape: Shape) -> Programs:
     """Those of the shape, made once in a process."""
-    return _open_programs(digest_json(shape.model_dump(mode="json")), _Held(shape))
-
-
-class _Held:
-    """Equal to any other of its kind: what it holds is told apart by the digest beside it."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held)
-
-    def __hash__(self) -> int:
-        return 0
+    return _open_programs(shape.model_dump_json())
 
 
 @functools.lru_cache(maxsize=8)
-def _open_programs(_digest: str, held: _Held) -> Programs:
-    return Programs(held.shape)
+def _open_programs(shape_json: str) -> Programs:
+    shape: Shape = _SHAPES.validate_json(shape_json)
+    return Programs(shape)
 
 
-@jax.jit
-def _measure_squares(totals: Values) -> Values:
+def _square(totals: Values) -> Values:
     return {name: jnp.sum(jnp.square(total)) for name, total in totals.items()}
 
 
-@jax.jit
-def _average(average: Values, trained: Values, share: Any) -> Values:
+def _move_towards(average: Values, trained: Values, share: Any) -> Values:
     return {name: value + share * (trained[name] - value) for name, value in average.items()}
+
+
+measure_squares, average_weights = jax.jit(_square), jax.jit(_move_towards)
 
 
 # ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -313,7 +304,7 @@ class TunixTrainer(TunixModel):
             nll_BT, hits_BT = self._backward(batch, num_targets, dropout)
             nll_sum += float(np.sum(np.asarray(nll_BT), dtype=np.float64))
             num_correct += int(np.count_nonzero(hits_BT))
-        squares = _measure_squares(self._remembered(TOTALS))
+        squares = measure_squares(self._remembered(TOTALS))
         self._norm = float(np.sqrt(sum(float(square) for square in squares.values())))
         return Gradients(nll_sum, num_targets, num_correct, self._norm)
 
@@ -335,7 +326,7 @@ class TunixTrainer(TunixModel):
         trained = self._trained()
         if self.training.ema_decay:
             share = 1.0 - averaging_decay(self.training.ema_decay, self.num_updates)
-            trained = _average({name: self._values[name] for name in trained}, trained, np.float32(share))
+            trained = average_weights({name: self._values[name] for name in trained}, trained, np.float32(share))
         self._values = self._values | trained
 
     def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:

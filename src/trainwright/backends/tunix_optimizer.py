@@ -1,4 +1,4 @@
-"""AdamW and Muon as one optax transformation, which gathers the gradients of all micro-batches and updates once it is told rates.
+"""AdamW and Muon as one optax transformation: it gathers the gradients of micro-batches, and updates once it is told rates.
 
 Tunix's training step hands gradients over after each micro-batch, and knows nothing of rates: these calls gather, and move
 nothing. What is remembered lies under standard names in the standard layout, so that it crosses to other backends as it is.
