@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all test-tinygrad lint bench clean
+.PHONY: demo test test-all test-tinygrad test-tunix lint bench clean
 
 $(VENV)/.installed: pyproject.toml src/trainwright/__init__.py
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ test-tinygrad: $(VENV)/.installed-dev  ## the tests of the tinygrad backend, whi
 	$(BIN)/pip install -q -e '.[torch,dev,tinygrad]'
 	$(BIN)/python -m pytest -q -k tinygrad -p no:cacheprovider -n 2 --dist loadscope tests
 
+test-tunix: pyproject.toml      ## the tests of the tunix backend, in an environment of their own: it brings 1.6 GB
+	$(PYTHON) -m venv $(VENV)-tunix
+	$(VENV)-tunix/bin/pip install -q -e '.[dev,tunix,transformers]'
+	$(VENV)-tunix/bin/python -m pytest -q -k tunix -p no:cacheprovider -n 2 --dist loadscope tests
+
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +52,4 @@ bench: $(VENV)/.installed     ## tokens per second beside plain PyTorch, in one 
 	$(BIN)/python bench/training_speed.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-tunix .mypy_cache .ruff_cache .pytest_cache

@@ -122,10 +122,11 @@ MEANINGS: dict[str, str] = {
     "train.sample_tokens": "Tokens in one sample, at most.",
     "evaluate.items": "How many held-out traces are asked; 0: none. Every one that there is, where there are fewer.",
     "evaluate.max_tokens": "Tokens in one answer, at most.",
-    "compute.framework": "`torch`; `tinygrad` (float32, on a CPU for small models alone: it compiles a minute); `reference` "
-    "(numpy, for very small models); `transformers`, for models in the Hugging Face format (our own decoder runs there too). "
+    "compute.framework": "`torch`; `tinygrad` (float32, on a CPU for small models alone: it compiles a minute); `tunix` (JAX, "
+    "float32; also Qwen3 and Gemma 3 in the Hugging Face format); `reference` (numpy, for very small models); "
+    "`transformers`, for models in the Hugging Face format (our own decoder runs there too). "
     "A list is an order of preference: the first that works and can do what the plan asks; what was passed over is named. "
-    "`auto`: the fastest of torch and tinygrad, as installed, or transformers where a run starts from such a folder.",
+    "`auto`: the fastest of torch, tunix and tinygrad, as installed, or transformers where a run starts from such a folder.",
     "compute.device": "`cpu`, `cuda`, `cuda:1`, …. `auto`: the fastest on which a kernel really ran.",
     "compute.dtype": "Type of the arithmetic. `auto`: what was measured to be faster for a run of this length.",
     "compute.compile": "Whether the framework compiles the model. `auto`: where it was measured to be faster.",

@@ -32,7 +32,7 @@ PLAIN = ("reference", "torch")
 Q0 = "model.layers.0.self_attn.q_proj.weight"
 
 
-COMPILING = ("tinygrad",)
+COMPILING = ("tinygrad", "tunix")
 """What compiles for a minute before the first step, and for several where the machine has much else to do."""
 
 

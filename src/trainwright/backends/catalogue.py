@@ -15,7 +15,8 @@ from trainwright.core.records import Compute, Optimizer
 class Entry:
     """Where a backend is, the package it needs (None: nothing beyond ours), and how to install that.
 
-    `environment` is what the framework reads from the environment as it is imported; what a person set there stays.
+    `environment` is what the framework reads from the environment as it is imported; what a person set there stays. `sold_as`
+    is what the package is called where it is installed from, if otherwise; `beneath` are the packages under it that compute.
     """
 
     module: str
@@ -23,6 +24,13 @@ class Entry:
     package: str | None
     install: str
     environment: tuple[tuple[str, str], ...] = ()
+    sold_as: str | None = None
+    beneath: tuple[str, ...] = ()
+
+    @property
+    def distribution(self) -> str | None:
+        """What the package is called where it is installed from."""
+        return self.sold_as or self.package
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -54,6 +62,15 @@ CATALOGUE: dict[str, Entry] = {
         "tinygrad",
         "pip install 'trainwright[tinygrad]'",
     ),
+    "tunix": Entry(
+        "trainwright.backends.tunix",
+        "TunixBackend",
+        "tunix",
+        "pip install 'trainwright[tunix]'",
+        (("HF_HUB_OFFLINE", "1"),),  # some of what Tunix imports would look things up
+        sold_as="google-tunix",
+        beneath=("jax", "jaxlib", "flax", "optax", "qwix"),
+    ),
     "reference": Entry("trainwright.backends.reference", "ReferenceBackend", None, ""),
 }
 
@@ -66,7 +83,7 @@ def is_installed(name: str) -> bool:
 
 def read_version(name: str) -> str:
     """The version of a backend's package as installed; ours, for a backend that needs none."""
-    return metadata.version(CATALOGUE[name].package or "trainwright")
+    return metadata.version(CATALOGUE[name].distribution or "trainwright")
 
 
 def open_backend(name: str) -> Backend:
@@ -90,7 +107,7 @@ def open_backend(name: str) -> Backend:
         raise PackageMissing(
             f"The package {entry.package} is installed and cannot be imported.",
             why=" ".join(str(error).split()),
-            next_step=f"pip install --force-reinstall {entry.package}",
+            next_step=f"pip install --force-reinstall {entry.distribution}",
         ) from error
     backend: Backend = getattr(module, entry.class_name)()
     return backend

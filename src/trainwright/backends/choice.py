@@ -24,7 +24,7 @@ from trainwright.core.hashing import digest_json
 from trainwright.core.manifest import ComputeSection, FrameworkName
 from trainwright.core.records import Compute, Frozen, ImportedShape, Shape, TrainingPlan
 
-AUTOMATIC: tuple[FrameworkName, ...] = ("torch", "tinygrad")
+AUTOMATIC: tuple[FrameworkName, ...] = ("torch", "tunix", "tinygrad")
 """What `auto` chooses among, the likely fastest first. The reference backend is the specification, and transformers is for
 models in its own format: they must be asked for by name."""
 

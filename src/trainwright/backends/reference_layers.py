@@ -37,7 +37,7 @@ from trainwright.backends.reference_math import (
     swiglu,
     swiglu_backward,
 )
-from trainwright.core.records import ModelShape
+from trainwright.core.records import ModelShape, Shape
 from trainwright.core.seeds import build_generator
 
 
@@ -346,7 +346,7 @@ def compute_micro_batch(
     )
 
 
-def require_valid_batch(batch: Batch, shape: ModelShape) -> None:
+def require_valid_batch(batch: Batch, shape: Shape) -> None:
     """Raise ValueError where the arrays differ in shape, hold an id outside the vocabulary, or number segments otherwise.
 
     numpy would read a negative id from the end of the embedding without a word.

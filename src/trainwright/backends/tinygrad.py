@@ -31,6 +31,7 @@ from trainwright.backends.initial import (
     require_own,
     weight_names,
 )
+from trainwright.backends.padding import next_power, pad_batch
 from trainwright.backends.protocol import (
     IGNORED,
     Batch,
@@ -173,7 +174,7 @@ class TinygradModel:
 
     def _choose_size(self, rows: int, length: int) -> tuple[int, int]:
         """Rows and positions that a batch is padded to: powers of two, so that there are few of them."""
-        return _next_power(rows, 1), _next_power(length, SHORTEST_SCORED)
+        return next_power(rows, 1), next_power(length, SHORTEST_SCORED)
 
     def _place(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Tokens, targets and segments [3, B, T], and cosine and sine of where each position stands [2, B, T, E]."""
@@ -393,18 +394,6 @@ def name_device(device: str) -> str:
     return DEVICES.get(kind, kind.upper()) + colon + number
 
 
-def pad_batch(batch: Batch, rows: int, length: int) -> Batch:
-    """The batch with more rows and positions, none of which has a target; those in its rows are a segment of their own."""
-    more = ((0, rows - batch.tokens_BT.shape[0]), (0, length - batch.tokens_BT.shape[1]))
-    segments_BT = batch.segments_BT
-    if segments_BT is None and more[1][1]:
-        segments_BT = np.zeros_like(batch.tokens_BT)
-    if segments_BT is not None:
-        beyond_BT = np.repeat(segments_BT[:, -1:] + 1, more[1][1], axis=1).astype(np.int32)
-        segments_BT = np.pad(np.concatenate([segments_BT, beyond_BT], axis=1), (more[0], (0, 0)))
-    return Batch(np.pad(batch.tokens_BT, more), np.pad(batch.targets_BT, more, constant_values=IGNORED), segments_BT)
-
-
 def _find_obstacle(device: str) -> tuple[str, str]:
     """What stands in the way on `device` and the command that mends it, as far as that can be seen without running anything."""
     kind = device.partition(":")[0]
@@ -453,10 +442,6 @@ def _build_rotary(shape: ModelShape, first: int, length: int) -> tuple[NDArray[A
 
 def _to_array(tensor: Tensor) -> NDArray[np.float32]:
     return np.array(tensor.numpy(), dtype=np.float32)
-
-
-def _next_power(number: int, least: int) -> int:
-    return max(least, 1 << (number - 1).bit_length())
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ LearningRate = Annotated[
 ]
 MaxSeqLength = Annotated[int | None, _flag("--max-seq-length", "Tokens in one window, 32–8192. Default: 128.", "N")]
 Seed = Annotated[int | None, _flag("--seed", "Everything random follows from it. Default: 1337.", "N")]
-Framework = Annotated[str | None, _flag("--framework", "auto, torch, tinygrad or reference. Default: auto.", "NAME")]
+Framework = Annotated[
+    str | None, _flag("--framework", "auto, torch, tunix, tinygrad or reference. Default: auto.", "NAME")
+]
 
 _KEYS = {
     "corpus": "data.corpus",

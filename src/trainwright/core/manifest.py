@@ -25,7 +25,7 @@ from trainwright.core.errors import (
 from trainwright.core.presets import PRESETS
 
 Auto = Literal["auto"]
-FrameworkName = Literal["torch", "reference", "transformers", "tinygrad"]
+FrameworkName = Literal["torch", "reference", "transformers", "tinygrad", "tunix"]
 LearningRate = Annotated[float, Field(ge=1e-6, le=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -202,7 +202,7 @@ class ComputeSection(Section):
     """Where the arithmetic is done. `auto` is resolved by probing and measuring this machine."""
 
     framework: (
-        Literal["auto", "torch", "reference", "transformers", "tinygrad"]
+        Literal["auto", "torch", "reference", "transformers", "tinygrad", "tunix"]
         | Annotated[tuple[FrameworkName, ...], Field(min_length=1)]
     ) = "auto"
     device: str = "auto"

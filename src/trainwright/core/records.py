@@ -393,7 +393,7 @@ class TrainingPlan(Frozen):
 class Compute(Frozen):
     """Where and how the arithmetic is done. Results are bit-exact only on the same class of machine with these equal."""
 
-    framework: Literal["reference", "torch", "transformers", "tinygrad"]
+    framework: Literal["reference", "torch", "transformers", "tinygrad", "tunix"]
     device: str
     dtype: Literal["float32", "bfloat16"]
     compile: bool

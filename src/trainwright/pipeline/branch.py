@@ -10,7 +10,6 @@ from typing import Any
 
 from trainwright.backends.catalogue import require_supported, require_working
 from trainwright.backends.choice import carry_over
-from trainwright.backends.initial import require_own
 from trainwright.core.errors import Drift, InvalidValue, OutOfRange
 from trainwright.core.manifest import Manifest, list_override_keys, parse_manifest
 from trainwright.core.plan import describe_training, resolve_budgets, resolve_training
@@ -25,6 +24,7 @@ from trainwright.pipeline.drift import (
     render_change,
     require_known_names,
 )
+from trainwright.pipeline.imported import require_runnable
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.prepare import check_footprint, load_prepared
 from trainwright.pipeline.publish import require_free
@@ -108,8 +108,7 @@ def _choose_compute(manifest: Manifest, parent: Plan) -> Compute:
         return parent.compute
     if not isinstance(wanted, str) or wanted == "auto":
         raise _refuse("compute.framework", "One framework goes on with what another one wrote.")
-    if wanted != "transformers":
-        require_own(parent.model, wanted)
+    require_runnable(parent.model, wanted)
     compute = carry_over(parent.compute, wanted)
     require_supported(compute, parent.training.optimizer)
     require_working(wanted, compute.device)

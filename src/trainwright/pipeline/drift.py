@@ -25,6 +25,12 @@ PACKAGES = (
     "trainwright",
     "torch",
     "tinygrad",
+    "google-tunix",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "qwix",
     "numpy",
     "sentencepiece",
     "tokenizers",
@@ -140,7 +146,8 @@ def keep_environment(environment: Mapping[str, Any], workspace: Workspace) -> st
 
 
 def _can_change_results(name: str, plan: Plan) -> bool:
-    if name in CAN_CHANGE_RESULTS or name == CATALOGUE[plan.compute.framework].package:
+    framework = CATALOGUE[plan.compute.framework]
+    if name in CAN_CHANGE_RESULTS or name == framework.distribution or name in framework.beneath:
         return True
     return name.startswith(NUMERIC_VARIABLES) and not name.endswith(HARMLESS_ENDINGS)
 

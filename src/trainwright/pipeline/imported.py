@@ -4,24 +4,40 @@ Everything of a run stands beside it in the workspace: the base's files by diges
 which is all weights or the adapter's matrices alone.
 """
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainwright.backends.catalogue import open_backend
+from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
+from trainwright.backends.initial import require_own
 from trainwright.core.errors import InvalidValue, ModelUnreadable, TokenizerMismatch, UnsupportedPlan, WeightsMissing
-from trainwright.core.manifest import AdapterSection, BudgetSection, Manifest
+from trainwright.core.manifest import AdapterSection, BudgetSection, ComputeSection, FrameworkName, Manifest
 from trainwright.core.records import Adapter, Checkpoint, ImportedModel, ImportedShape, Shape
 from trainwright.core.seeds import build_generator
 from trainwright.core.state import Weights
 from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.recall import typed
 from trainwright.store.checkpoints import read_weights
-from trainwright.store.model_folder import import_model, locate_tensors, read_config, read_shapes, read_tensors
+from trainwright.store.model_folder import (
+    ReadPickled,
+    import_model,
+    locate_tensors,
+    read_config,
+    read_shapes,
+    read_tensors,
+)
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.huggingface import import_tokenizer
+
+IMPORTING: tuple[FrameworkName, ...] = ("transformers", "tunix")
+"""The frameworks that have models in the Hugging Face format; `auto` takes the first. Tunix has two families of them."""
+
+DescribeWeights = Callable[[ImportedShape], tuple[dict[str, tuple[int, ...]], frozenset[str]]]
+"""{name: size} of a model's weights, and other names of tied ones."""
 
 FULL_RATE, ADAPTER_RATE = 2e-5, 2e-4
 """AdamW's peak where a manifest leaves it open: a model that others trained long moves little."""
@@ -48,16 +64,14 @@ def import_origin(manifest: Manifest, workspace: Workspace) -> Origin:
     """Take in the folder that `train.start` names.
 
     Raises PackageMissing, ModelUnreadable, WeightsMissing, PickledWeights, TokenizerUnreadable, TokenizerMismatch,
-    InvalidValue (an adapter that fits nothing).
+    InvalidValue (an adapter that fits nothing), UnsupportedPlan (a framework or a model that do not go together).
     """
     folder = Path(str(manifest.train.start))
-    open_backend("transformers")
-    from trainwright.backends.transformers import iter_pickled
-
-    allowed = manifest.train.allow_pickle
-    model = import_model(folder, workspace.objects, (lambda path: iter_pickled(str(path))) if allowed else None)
+    framework = _choose_framework(manifest.compute)
+    open_backend(framework)
+    model = import_model(folder, workspace.objects, _open_unpickler() if manifest.train.allow_pickle else None)
     found = read_shapes(locate_tensors(model, workspace.objects))
-    shape = _describe(model, found, manifest.train.adapter, folder, workspace)
+    shape = _describe(model, found, manifest.train.adapter, folder, framework, workspace)
     tokenizer = import_tokenizer(folder, workspace.objects)
     if tokenizer.vocab_size > shape.vocab_size:
         raise TokenizerMismatch(
@@ -69,25 +83,62 @@ def import_origin(manifest: Manifest, workspace: Workspace) -> Origin:
     return Origin(shape, tokenizer, None)
 
 
+def _open_unpickler() -> ReadPickled:
+    """What reads pickled weights: torch, whichever framework trains."""
+    open_backend("transformers")
+    from trainwright.backends.transformers import iter_pickled
+
+    return lambda path: iter_pickled(str(path))
+
+
+def _choose_framework(compute: ComputeSection) -> FrameworkName:
+    """The one that is named, or of several the first that is installed; `auto` is transformers. Raises UnsupportedPlan."""
+    wanted = (compute.framework,) if isinstance(compute.framework, str) else compute.framework
+    if wanted == ("auto",):
+        return IMPORTING[0]
+    able = [framework for framework in wanted if framework in IMPORTING]
+    if not able:
+        raise UnsupportedPlan(
+            f"The {' and '.join(wanted)} backend cannot run a model in the Hugging Face format.",
+            why=f"It has our own decoder alone. Those that can are {' and '.join(IMPORTING)}.",
+            next_step="Leave compute.framework out: transformers is taken.",
+        )
+    return next((framework for framework in able if is_installed(framework)), able[0])
+
+
+def require_runnable(shape: Shape, framework: FrameworkName) -> None:
+    """Raises UnsupportedPlan where the framework cannot run a model of that shape; PackageMissing where it is not there."""
+    if framework not in IMPORTING:
+        require_own(shape, framework)
+    elif isinstance(shape, ImportedShape):
+        open_backend(framework)
+        _find_describer(framework)(shape)
+
+
+def _find_describer(framework: FrameworkName) -> DescribeWeights:
+    """`describe_weights` of the framework's backend: what it asks of a model's weights."""
+    describer: DescribeWeights = importlib.import_module(CATALOGUE[framework].module).describe_weights
+    return describer
+
+
 def _describe(
     model: ImportedModel,
     found: dict[str, tuple[int, ...]],
     section: AdapterSection,
     folder: Path,
+    framework: FrameworkName,
     workspace: Workspace,
 ) -> ImportedShape:
     """The shape of a model that was taken in, after its weights were held against what its configuration asks for."""
-    from trainwright.backends.transformers import describe_weights
-
     config = read_config(model, workspace.objects)
     draft = ImportedShape(base="0" * 64, config=config, vocab_size=1, num_parameters=1)
     try:
-        wanted, tied = describe_weights(draft)
+        wanted, tied = _find_describer(framework)(draft)
     except ValueError as error:
         raise ModelUnreadable(
             f"The model in {folder} cannot be used.",
             why=f"{error}.",
-            next_step="Upgrade transformers, or name another model.",
+            next_step=f"Upgrade {framework}, or name another model.",
         ) from error
     for name, size in wanted.items():
         if found.get(name) != size:
@@ -155,16 +206,18 @@ def adapt_manifest(manifest: Manifest, origin: Origin | None) -> Manifest:
             why="Its steps are not measured beforehand.",
             next_step="Set train.steps or train.epochs.",
         )
-    compute = manifest.compute
-    wanted = (compute.framework,) if isinstance(compute.framework, str) else compute.framework
-    if not {"auto", "transformers"}.intersection(wanted):
-        raise UnsupportedPlan(
-            f"The {' and '.join(wanted)} backend cannot run a model in the Hugging Face format.",
-            why="It has our own decoder alone.",
-            next_step="Leave compute.framework out: transformers is taken.",
-        )
-    compute = compute.model_copy(update={"framework": "transformers", "compile": False})
+    framework = _choose_framework(manifest.compute)
+    if framework != IMPORTING[0]:  # which has whatever it took in
+        require_runnable(origin.shape, framework)
+    changes = {"framework": framework, "compile": manifest.compute.compile is True}
+    compute = manifest.compute.model_copy(update=changes)
     optimizer = manifest.train.optimizer
+    if "name" in optimizer.model_fields_set and optimizer.name == "muon":
+        raise UnsupportedPlan(
+            "Muon cannot train a model in the Hugging Face format.",
+            why=f"{' and '.join(IMPORTING)} train those with AdamW alone.",
+            next_step="Set train.optimizer.name=adamw.",
+        )
     if "name" not in optimizer.model_fields_set:
         optimizer = optimizer.model_copy(update={"name": "adamw"})
     if optimizer.learning_rate == "auto":

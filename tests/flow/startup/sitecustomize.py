@@ -1,6 +1,6 @@
 """Loaded by every child process of the flow tests as it starts: hides torch, or signals the child at an exact instant.
 
-FLOW_HIDE_TORCH=1                              `find_spec("torch")` gives None, as where it was never installed; so tinygrad
+FLOW_HIDE_TORCH=1                              `find_spec("torch")` gives None, as where it was never installed; so the others
 FLOW_SIGNAL=KILL FLOW_AT=3 FLOW_MATCH=/runs/   just before its third operation on a file whose path contains /runs/ (it is
                                                opened, renamed, removed, …) the child gets that signal
 FLOW_SIGNAL=KILL FLOW_AT=1 FLOW_MATCH='"seq":5,'  the same for what is written through `os.write`; SIGKILL tears it in two
@@ -22,7 +22,7 @@ def hide_torch():
     find_spec = importlib.machinery.PathFinder.find_spec
 
     def find_other_spec(name, path=None, target=None):
-        return None if name.partition(".")[0] in ("torch", "tinygrad") else find_spec(name, path, target)
+        return None if name.partition(".")[0] in ("torch", "tinygrad", "tunix") else find_spec(name, path, target)
 
     importlib.machinery.PathFinder.find_spec = find_other_spec
 

@@ -87,6 +87,22 @@ def test_framework_that_does_not_import_is_named_with_its_reason(error, tmp_path
     assert raised.value.next_step == "pip install --force-reinstall numpy"
 
 
+def test_package_that_is_installed_under_another_name_is_asked_for_by_that(tmp_path, monkeypatch):
+    (tmp_path / "broken_beneath.py").write_text("raise ImportError('No module named jax')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(CATALOGUE, "broken", Entry("broken_beneath", "B", "numpy", "", sold_as="the-numpy"))
+    with pytest.raises(PackageMissing, match="package numpy is installed and cannot be imported") as raised:
+        open_backend("broken")
+    assert raised.value.next_step == "pip install --force-reinstall the-numpy"
+
+
+@pytest.mark.skipif(is_installed("tunix"), reason="tunix is installed")
+def test_tunix_that_is_not_there_is_named_with_the_extra_that_brings_it():
+    with pytest.raises(PackageMissing, match="needs the package tunix, which is not installed") as raised:
+        open_backend("tunix")
+    assert raised.value.next_step.startswith("pip install 'trainwright[tunix]'")
+
+
 def test_fault_in_our_own_module_is_not_blamed_on_a_package(tmp_path, monkeypatch):
     (tmp_path / "own_fault.py").write_text("raise ImportError('a name of ours')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

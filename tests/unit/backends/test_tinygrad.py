@@ -1,12 +1,10 @@
 """What is tinygrad's alone; what every backend must do is in the contract suite."""
 
-import numpy as np
 import pytest
 
 pytest.importorskip("tinygrad", reason="tinygrad is not installed: pip install 'trainwright[tinygrad]'")
 
 from trainwright.backends import tinygrad as backend
-from trainwright.backends.protocol import IGNORED, Batch
 from trainwright.core.errors import UnsupportedPlan
 from trainwright.core.records import Compute
 
@@ -44,15 +42,3 @@ def test_what_it_cannot_do_is_refused(change):
 @pytest.mark.parametrize(("device", "name"), [("cpu", "CPU"), ("cuda:1", "CUDA:1"), ("metal", "METAL")])
 def test_devices_have_names_of_their_own_there(device, name):
     assert backend.name_device(device) == name
-
-
-def test_padding_has_no_target_and_is_a_segment_of_its_own():
-    tokens = np.array([[3, 4, 5]], np.int32)
-    segments = np.array([[0, 1, 1]], np.int32)
-    padded = backend.pad_batch(Batch(tokens, tokens + 1, segments), 2, 5)
-    np.testing.assert_array_equal(padded.tokens_BT, [[3, 4, 5, 0, 0], [0] * 5])
-    np.testing.assert_array_equal(padded.targets_BT, [[4, 5, 6, IGNORED, IGNORED], [IGNORED] * 5])
-    np.testing.assert_array_equal(padded.segments_BT, [[0, 1, 1, 2, 2], [0] * 5])
-    whole = Batch(tokens, tokens + 1)
-    assert backend.pad_batch(whole, 1, 3).segments_BT is None
-    np.testing.assert_array_equal(backend.pad_batch(whole, 1, 4).segments_BT, [[0, 0, 0, 1]])

@@ -220,7 +220,7 @@ def test_key_that_is_no_text_is_refused(write):
     [
         ("preset=quik", "'quick', 'low-memory', 'balanced' or 'high'"),
         ("preset=[1]", "'quick'"),
-        ("compute.framework=tensorflow", "'auto', 'torch', 'reference', 'transformers' or 'tinygrad'"),
+        ("compute.framework=tensorflow", "'auto', 'torch', 'reference', 'transformers', 'tinygrad' or 'tunix'"),
         ("train.validate_every=abc", "'auto', or Input should be a valid integer"),
         ("train=5", "section"),
         ("name=../up", "pattern"),

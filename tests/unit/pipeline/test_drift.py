@@ -97,6 +97,15 @@ def test_only_the_plans_own_framework_can_change_results(make_plan):
     assert [change.exact for change in compare_environments(ENVIRONMENT, other, make_plan("reference"))] == [True]
 
 
+@pytest.mark.parametrize("package", ["google-tunix", "jax", "jaxlib", "flax", "optax", "qwix"])
+def test_what_lies_beneath_a_framework_counts_where_that_computes(make_plan, package):
+    assert package in PACKAGES
+    other = changed("packages", {package: "9.9"})
+    (change,) = compare_environments(ENVIRONMENT, other, make_plan("tunix"))
+    assert (change.name, change.exact) == (package, False)
+    assert [change.exact for change in compare_environments(ENVIRONMENT, other, make_plan("torch"))] == [True]
+
+
 def test_tinygrads_compiler_counts_where_tinygrad_computes(make_plan):
     other = changed("variables", {"TINYGRAD_COMPILER": "clang version 22.1.8"})
     (change,) = compare_environments(ENVIRONMENT, other, make_plan("tinygrad"))

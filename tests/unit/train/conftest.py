@@ -268,7 +268,7 @@ def assert_same_state(state, other):
             np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-COMPILING = ("tinygrad",)
+COMPILING = ("tinygrad", "tunix")
 """What compiles for a minute before the first step, and for several where the machine has much else to do."""
 
 
