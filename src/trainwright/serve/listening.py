@@ -27,7 +27,8 @@ def serve(workspace_root: Path, settings: Settings, announce: Callable[[str], No
     with listener, ExitStack() as around:
         app = create_app(workspace_root, settings)
         if settings.has_worker:
-            open_executor(settings.work)  # what the worker would fail over is said here, at once
+            if settings.work.container is not None:
+                open_executor(settings.work)  # what the worker would fail over is said here, at once
             around.enter_context(open_worker(workspace_root, settings.work))
         config = uvicorn.Config(
             app,

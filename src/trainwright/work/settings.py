@@ -30,7 +30,10 @@ class WorkSettings(Frozen):
 
 def open_executor(settings: WorkSettings) -> Executor:
     """Where the jobs of a worker with these settings run. Raises ContainerEngineMissing, ImageMissing, InvalidValue."""
-    from trainwright.work.container import ContainerExecutor
-    from trainwright.work.process import ProcessExecutor
+    if settings.container is None:
+        from trainwright.work.process import ProcessExecutor
 
-    return ProcessExecutor() if settings.container is None else ContainerExecutor(settings.container)
+        return ProcessExecutor()
+    from trainwright.work.container import ContainerExecutor
+
+    return ContainerExecutor(settings.container)
