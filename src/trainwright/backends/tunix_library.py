@@ -20,7 +20,7 @@ import os
 import platform
 import re
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -493,7 +493,7 @@ def _build(family: Family, adapter: Adapter | None, drops: bool) -> Any:
         for layer in range(family.num_layers):
             for place, path in enumerate(family.branches):
                 last = Place(("layers", layer, *path.split(".")), ()).find(module)
-                kind: Hashable = type(last)
+                kind: Any = type(last)
                 last.__class__ = _add_dropout(kind)
                 last.layer_of_mask, last.place_of_mask = layer, place
     return module if adapter is None else _adapt(module, family, adapter)
