@@ -134,7 +134,7 @@ def test_adapter_of_gemma_learns_traces_and_ends_the_same_after_a_kill(base, at_
     document = base("resume", "--json", **PATIENT).document
     losses = losses_of(base, document)
     assert len(losses) == 12
-    assert losses[-1] < losses[0] - 0.1
+    assert sum(losses[-3:]) < sum(losses[:3])
     weights = safetensors.numpy.load(Path(document["artefacts"]["model.safetensors"]).read_bytes())
     assert weights
     assert all(".lora_" in name for name in weights)
