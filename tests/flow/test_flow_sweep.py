@@ -69,7 +69,8 @@ def test_trials_are_ranked_and_an_impossible_one_fails_with_its_error_while_the_
     assert "dataset" in lineage
 
 
-@pytest.mark.timeout(900)  # nine processes, one after the other
+@pytest.mark.slow  # nine processes, one after the other
+@pytest.mark.timeout(900)
 def test_killed_anywhere_a_sweep_goes_on_to_the_same_table_and_runs_nothing_twice(command, swept, corpus, at_instant):
     write_sweep(command, **GRID, limits={"tokens": 500})
     words = sweep_words(command, corpus)
@@ -106,6 +107,7 @@ def test_ctrl_c_stops_a_sweep_which_says_how_to_go_on(command, corpus, at_instan
     assert "after 0 of 4 trials" in stopped.error["message"]
 
 
+@pytest.mark.slow  # every process trains
 def test_a_second_sweep_reuses_what_the_first_one_ran_and_the_best_is_confirmed_with_fresh_seeds(
     swept, open_command, tmp_path, corpus
 ):
@@ -128,6 +130,7 @@ def test_a_second_sweep_reuses_what_the_first_one_ran_and_the_best_is_confirmed_
     assert len(command.run_folders()) == 4
 
 
+@pytest.mark.slow  # every process trains
 def test_what_is_behind_is_stopped_and_stays_so_after_a_kill(command, corpus, at_instant):
     write_sweep(
         command,
