@@ -25,22 +25,22 @@ demo: $(VENV)/.installed      ## train, validate and report a small model on the
 	@echo "To look at it in a browser: $(BIN)/trainwright serve, then open http://127.0.0.1:8765"
 
 test: $(VENV)/.installed-dev  ## everything that runs in minutes, offline
-	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider -n 2 --dist loadscope tests
+	$(BIN)/python -m pytest -q -m "not slow" -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people's tools
 	-scripts/install_browser.sh
 	-scripts/install_containers.sh
 	-scripts/install_actionlint.sh
-	$(BIN)/python -m pytest -q -m "slow or extra" -p no:cacheprovider -n 2 --dist loadscope tests
+	$(BIN)/python -m pytest -q -m "slow or extra" -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 test-tinygrad: $(VENV)/.installed-dev  ## the tests of the tinygrad backend, which compiles for minutes
 	$(BIN)/pip install -q -e '.[torch,dev,tinygrad]'
-	$(BIN)/python -m pytest -q -k tinygrad -p no:cacheprovider -n 2 --dist loadscope tests
+	$(BIN)/python -m pytest -q -k tinygrad -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 test-tunix: pyproject.toml      ## the tests of the tunix backend, in an environment of their own: it brings 1.6 GB
 	$(PYTHON) -m venv $(VENV)-tunix
 	$(VENV)-tunix/bin/pip install -q -e '.[dev,tunix,transformers]'
-	$(VENV)-tunix/bin/python -m pytest -q -k tunix -p no:cacheprovider -n 2 --dist loadscope tests
+	$(VENV)-tunix/bin/python -m pytest -q -k tunix -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, and who may import whom
 	$(BIN)/ruff check .

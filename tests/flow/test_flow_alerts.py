@@ -60,6 +60,7 @@ def test_a_run_that_is_stopped_by_its_budget_says_so_through_its_channels(comman
     assert one not in [alert["id"] for alert in left]
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_a_webhook_that_hangs_holds_up_no_run_and_what_it_did_not_take_waits(command, finished, corpus, hook):
     url = f"{hook.url}/hangs"
     write_alerts(command, {"ops": {"kind": "webhook", "url": url, "secret_env": "HOOK_SECRET"}})

@@ -22,6 +22,7 @@ def test_branch_with_nothing_changed_ends_in_the_very_weights_of_its_run(finishe
     assert list_losses(events) == list_losses(finished.events_of_training)[8:]
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_branch_with_other_settings_is_another_run_and_stands_in_the_lineage(finished_copy, finished, run_id):
     settings = ("train.steps=12", "train.optimizer.learning_rate=0.002", "name=branched")
     ended = finished_copy("train", "--from", f"{run_id}@9", *settings, "--json").document

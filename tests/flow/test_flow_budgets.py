@@ -40,6 +40,7 @@ def test_a_run_stops_at_its_budget_and_a_raised_one_ends_in_the_same_weights(com
     assert costs["projected"] == costs["so_far"]
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_a_project_shares_one_budget_and_costs_are_summed_up(command, corpus):
     (command.folder / "prices.yaml").write_text(PRICES)
     labels = ("costs.project=stories", "costs.tags=[nightly, small]", "costs.prices=prices.yaml")
@@ -62,6 +63,7 @@ def test_a_project_shares_one_budget_and_costs_are_summed_up(command, corpus):
     assert user["num_runs"] == 2
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_the_time_of_a_killed_process_counts(command, corpus, at_instant):
     command.run(corpus, expect=-signal.SIGKILL, instant=at_instant("KILL", 1, '"kind":"step","step":5,'))
     (killed,) = command("costs", "--json").document["items"]

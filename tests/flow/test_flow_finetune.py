@@ -134,6 +134,7 @@ def test_output_folder_is_that_of_the_model_that_answers(tuned):
     assert len((command.folder / "out" / "traces.jsonl").read_text(encoding="utf-8").splitlines()) == 24
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_killed_between_the_runs_and_within_the_second_and_while_asking_it_ends_the_same(tuned, at_instant, tmp_path):
     command, document = tuned
     shutil.copytree(command.folder, tmp_path / "copy")

@@ -73,6 +73,7 @@ def test_the_epoch_ends_where_the_kill_is_meant_to_be(undisturbed):
     assert epochs[EPOCH - 1] < 1 <= epochs[EPOCH]
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_a_clock_that_steps_back_changes_nothing(command, undisturbed, short_corpus, at_instant):
     kill = at_instant("KILL", 1, '"kind":"step","step":8,')
     command(*words(command, short_corpus), expect=-signal.SIGKILL, instant=kill)

@@ -26,6 +26,7 @@ def fit(command, labelled, *more, **options):
     return command("scorers", "fit", "rude", labelled, *columns, *more, "--json", **options)
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_scorer_is_fitted_listed_shown_and_traced_to_its_labels(command, labelled):
     document = fit(command, labelled).document
     assert (document["name"], document["num_rows"], document["num_groups"]) == ("rude", 24, 12)
@@ -44,6 +45,7 @@ def test_scorer_is_fitted_listed_shown_and_traced_to_its_labels(command, labelle
     assert "every byte" in command("store", "check").out
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_damaged_scorer_is_not_used(command, labelled):
     digest = fit(command, labelled).document["model"]
     path = command.workspace / "objects" / digest[:2] / digest[2:]

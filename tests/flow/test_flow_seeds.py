@@ -3,6 +3,7 @@
 import json
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_runs_that_differ_in_their_seed_alone_are_summarised(command, corpus, tmp_path):
     for seed in (1, 2):
         command.run(corpus, f"--seed={seed}")

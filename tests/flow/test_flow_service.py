@@ -302,6 +302,7 @@ def test_a_job_that_this_host_never_takes_is_named_and_not_waited_for(command: A
     assert command("jobs", "list", "--json").document["items"][0]["state"] == "queued"
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_the_queue_is_worked_off_by_the_command_line_alone(command: Any, corpus: Path) -> None:
     settings = (*command.small[2:], f"data.corpus={corpus}", "compute.framework=reference", "train.batch_size=4")
     started = command("jobs", "start", *settings, "train.max_seq_length=32", "--json").document

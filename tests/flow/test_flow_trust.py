@@ -46,6 +46,7 @@ def flip(path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_a_signed_release_is_verified_offline_on_another_machine(signed, tmp_path, open_command):
     document = signed("release", "verify", "sentences@staging", "--json").document
     assert set(document) == {"release", "attestation", "signer", "checks"}
@@ -59,6 +60,7 @@ def test_a_signed_release_is_verified_offline_on_another_machine(signed, tmp_pat
     assert (signer["own"], signer["trusted"]) == (False, True)
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_a_flipped_byte_in_the_weights_is_named(person):
     (weights,) = person.workspace.glob("runs/*/checkpoints/step-00000010/model.safetensors")
     flip(weights)
@@ -69,6 +71,7 @@ def test_a_flipped_byte_in_the_weights_is_named(person):
     assert "FAIL" in shown.out
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_evidence_is_checked_from_itself_alone(signed, tmp_path, open_command):
     written = signed("release", "evidence", "sentences@staging", "--output", tmp_path / "for-you.zip", "--with-weights")
     assert "for-you.zip" in written.out

@@ -213,6 +213,7 @@ def test_a_run_that_is_not_there_is_said(finished_copy):
     assert finished_copy("verify", "ffff", "--json", expect=64).error["name"] == "unknown-ref"
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_a_run_that_was_rolled_back_and_one_that_branched_off_it_are_verified(command, corpus):
     ladder = ("outlier_sigmas=1.2", "window=8", "max_skips=3", "max_rollbacks=100", "rate_factor=0.9")
     settings = ("train.steps=40", "train.keep_last=4", "train.checkpoint_every=5", "train.validate_every=20")

@@ -146,6 +146,7 @@ def misbehaving(command, tmp_path):
     return {"PYTHONPATH": f"{tmp_path / 'fakes'}:{command.environment(None)['PYTHONPATH']}"}
 
 
+@pytest.mark.slow  # many processes, one after the other
 def test_trackers_that_hang_die_or_are_missing_cost_the_run_nothing(command, finished, corpus, misbehaving):
     result = command.run(corpus, "watch.trackers=[tensorboard,wandb,mlflow]", environment=misbehaving)
     assert result.document["weights_digest"] == finished.document["weights_digest"]
