@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 @pytest.mark.slow  # many processes, one after the other
 def test_runs_that_differ_in_their_seed_alone_are_summarised(command, corpus, tmp_path):

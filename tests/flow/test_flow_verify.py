@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from trainwright.core.hashing import canonical_json
 from trainwright.core.records import Change, Drift
