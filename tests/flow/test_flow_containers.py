@@ -119,13 +119,13 @@ def test_a_job_that_is_stopped_in_its_container_saves_and_goes_on_from_there(que
 @pytest.mark.extra
 def test_a_job_that_needs_more_memory_than_its_container_has_says_so(queue: Queue, corpus: Path) -> None:
     job_id = queue.put(corpus, 10)
-    worker = queue.begin_worker("--job-memory-mb=40", "--job-cpus=1", "--until-empty")
+    worker = queue.begin_worker("--job-memory-mb=64", "--job-cpus=1", "--until-empty")
     assert worker.wait(WAIT_S) == 0
     failed = queue.show(job_id)
     assert (failed["state"], failed["exit_code"]) == ("failed", 4)
     error = failed["error"]
     assert error["name"] == "job-out-of-memory"
-    assert "40 MB" in error["message"]
+    assert "64 MB" in error["message"]
     assert "--job-memory-mb" in error["next"]
     queue.command("jobs", "resume", job_id)
     assert queue.begin_worker(f"--mount={corpus.parent}", "--until-empty").wait(WAIT_S) == 0

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from trainwright.core.errors import JobOutOfMemory
@@ -28,6 +29,8 @@ def main() -> None:
         child = subprocess.Popen(  # its standard input is ours, the lifeline
             [sys.executable, "-m", "trainwright.work.child", *command], stdout=answer, stderr=log
         )
+        with suppress(OSError):  # where memory runs out, the job is to go, and not who tells of it
+            Path(f"/proc/{child.pid}/oom_score_adj").write_text("1000", encoding="ascii")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: child.send_signal(number))
         code = wait_for(child.pid)
