@@ -10,11 +10,9 @@
   lock                                  held by the process that writes
 """
 
-import fcntl
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,13 +31,12 @@ from trainwright.core.errors import (
     translate_write_errors,
 )
 from trainwright.core.hashing import canonical_json, digest_json
+from trainwright.core.locking import is_lock_held, take_lock
 from trainwright.core.manifest import Manifest
 from trainwright.core.records import Plan, Record, Run, parse_record
 
 NUM_ID_DIGITS = 12
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LOCK_TRIES = 10
-_LOCK_PAUSE_S = 0.05
 
 
 class RunFolder:
@@ -148,25 +145,11 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether some process is writing this run now."""
-        try:
-            descriptor = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_lock_held(self.lock_path)
 
     def _take(self, descriptor: int) -> None:
-        # Several tries, because `is_locked` of another process holds the lock for an instant too.
-        for _ in range(_LOCK_TRIES):
-            try:
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(_LOCK_PAUSE_S)
+        if take_lock(descriptor):
+            return
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         raise RunBusy(
             f"The run in {self.path} is being written by another process.",

@@ -4,7 +4,6 @@ sweeps/ID/limits.json    what its runs may spend together
 sweeps/ID/lock           held by the process that works on it
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from trainwright.core.durable import write_file
 from trainwright.core.errors import RunDamaged, SweepBusy, translate_write_errors
+from trainwright.core.locking import is_lock_held, take_lock
 from trainwright.core.manifest import LimitsSection
 from trainwright.store.workspace import Workspace
 
@@ -54,27 +54,16 @@ class SweepFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not take_lock(descriptor):
+                raise SweepBusy(
+                    f"Another process is working on the sweep {self.sweep_id[:12]}.",
+                    why=f"It holds {self.lock_path}.",
+                    next_step="Wait until it ends, or end it; its lock goes with it.",
+                )
             yield
-        except BlockingIOError:
-            raise SweepBusy(
-                f"Another process is working on the sweep {self.sweep_id[:12]}.",
-                why=f"It holds {self.lock_path}.",
-                next_step="Wait until it ends, or end it; its lock goes with it.",
-            ) from None
         finally:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
         """Whether some process is working on the sweep now."""
-        try:
-            descriptor = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_lock_held(self.lock_path)
