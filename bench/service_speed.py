@@ -108,11 +108,11 @@ def is_up(client: httpx.Client) -> bool:
 
 
 @contextlib.contextmanager
-def open_service(folder: Path) -> Iterator[tuple[str, psutil.Process, float]]:
+def open_service(folder: Path, *options: str) -> Iterator[tuple[str, psutil.Process, float]]:
     """(address, process, seconds until it could be reached) of a service with a worker."""
     begun = time.perf_counter()
     words = [sys.executable, "-m", "trainwright", "serve", "--port=0", "--json", f"--workspace={folder / 'workspace'}"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder)
+    process = subprocess.Popen([*words, *options], stdout=subprocess.PIPE, cwd=folder)
     assert process.stdout is not None
     printed = b"".join(iter(process.stdout.readline, b"}\n")) + b"}"
     took_s = time.perf_counter() - begun

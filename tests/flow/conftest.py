@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,11 +241,17 @@ def command(tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> FinishedRun:
-    """One finished run, for tests that only look. Those that change something take `finished_copy`."""
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Iterator[FinishedRun]:
+    """One finished run, for tests that only look. Those that change something take `finished_copy`.
+
+    At the end it is held against what it was, so that no test's verdict hangs on which tests were before it.
+    """
     command = CommandLine(tmp_path_factory.mktemp("finished"))
     result = command.run(corpus, "--output-dir=out")
-    return FinishedRun(command, result, command.folder / "out")
+    files = set(command.folder.rglob("*"))
+    yield FinishedRun(command, result, command.folder / "out")
+    added = set(command.folder.rglob("*")) - files
+    assert not {path for path in added if "ledger.sqlite" not in path.name}, "a test wrote into what it may only look at"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Before and after: an evalset is put to a model, and two evaluations are compared."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -31,8 +32,10 @@ def evalset(tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, finished):
-    """The finished run's folder, for evaluations that only add to it."""
-    return finished.command
+    """A copy of the finished run's folder, for evaluations that only add to it."""
+    folder = tmp_path_factory.mktemp("asked") / "copy"
+    shutil.copytree(finished.command.folder, folder)
+    return type(finished.command)(folder)
 
 
 def ask(model, evalset, *arguments, **options):

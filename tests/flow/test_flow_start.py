@@ -26,18 +26,14 @@ FINE = (
 
 
 @pytest.fixture(scope="module")
-def tuned(finished, tmp_path_factory):
+def tuned(finished, corpus, tmp_path_factory):
     """A finished run, and one that started from its model."""
     folder = tmp_path_factory.mktemp("tuned") / "copy"
     shutil.copytree(finished.command.folder, folder)
-    command = type(finished.command)(folder)
-    return command, command("run", *FINE, f"--corpus={finished.command.folder}/more.txt", "--json", expect=None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def more_text(finished, corpus):
     text = corpus.read_text(encoding="utf-8").replace("cat", "horse").replace("saw", "met")
-    (finished.command.folder / "more.txt").write_text(text, encoding="utf-8")
+    (folder / "more.txt").write_text(text, encoding="utf-8")
+    command = type(finished.command)(folder)
+    return command, command("run", *FINE, "--corpus=more.txt", "--json", expect=None)
 
 
 def plan_of(document):
@@ -114,13 +110,13 @@ def test_damaged_start_is_an_error_by_name(tuned, tmp_path):
 
 
 @pytest.mark.parametrize("section", ["model.layers=1", "tokenizer.vocab_size=300"])
-def test_another_shape_or_tokenizer_than_the_starts_is_refused(finished, section):
-    error = finished.command("run", *FINE, section, "--corpus=more.txt", "--json", expect=64).error
+def test_another_shape_or_tokenizer_than_the_starts_is_refused(tuned, section):
+    error = tuned[0]("run", *FINE, section, "--corpus=more.txt", "--json", expect=64).error
     assert error["name"] == "invalid-value"
     assert section.partition(".")[0] in error["message"]
 
 
-def test_unknown_start_is_an_error_before_anything_is_read(finished):
+def test_unknown_start_is_an_error_before_anything_is_read(tuned):
     words = [word.replace("sentences@latest", "nobody@latest") for word in FINE]
-    error = finished.command("run", *words, "--corpus=nowhere.txt", "--json", expect=64).error
+    error = tuned[0]("run", *words, "--corpus=nowhere.txt", "--json", expect=64).error
     assert error["name"] == "unknown-ref"

@@ -1,6 +1,7 @@
 """Suites through the command line: a model of ours, an endpoint and recorded outputs are asked the same, and compared."""
 
 import json
+import shutil
 
 import pytest
 
@@ -19,9 +20,11 @@ slices: [kind]
 
 
 @pytest.fixture(scope="module")
-def model(finished):
-    """The finished run's folder, for evaluations that only add to it."""
-    return finished.command
+def model(tmp_path_factory, finished):
+    """A copy of the finished run's folder, for evaluations that only add to it."""
+    folder = tmp_path_factory.mktemp("asked") / "copy"
+    shutil.copytree(finished.command.folder, folder)
+    return type(finished.command)(folder)
 
 
 @pytest.fixture
