@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Packages are compiled when they are first imported: most of what torch brings never is, and compiling it takes half a minute.
+export PIP_NO_COMPILE = 1
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-all test-tinygrad test-tunix lint bench clean
 

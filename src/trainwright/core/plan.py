@@ -28,7 +28,7 @@ LEARNING_RATES = {"muon": 6e-3, "adamw": 3e-3}
 MATRIX_RATE_RATIO = 10 / 3
 """Muon's rate over AdamW's where a manifest leaves it open: 0.02 beside 6e-3, measured together."""
 
-NUM_VALIDATIONS = 5
+NUM_VALIDATIONS = 4
 """Validations in a run that leaves `validate_every` open; runs of more epochs validate at each epoch's end instead."""
 
 

@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The default: a file under 10 MB, text that holds together on simple corpora.
     "balanced": {
-        "train": {"steps": 240},
+        "train": {"steps": 200},
     },
     # A larger model, trained longer.
     "high": {
