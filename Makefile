@@ -4,22 +4,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Packages are compiled when they are first imported: most of what torch brings never is, and compiling it takes half a minute.
-export PIP_NO_COMPILE = 1
+INSTALL := $(BIN)/pip install -q --no-compile -e
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-all test-tinygrad test-tunix lint bench clean
 
 $(VENV)/.installed: pyproject.toml src/trainwright/__init__.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[torch,serve]'
+	$(INSTALL) '.[torch,serve]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install -q -e '.[torch,dev]'
+	$(INSTALL) '.[torch,dev]'
 	touch $@
 
 $(VENV)/.installed-interop: $(VENV)/.installed-dev
-	$(BIN)/pip install -q -e '.[torch,dev,interop]'
+	$(INSTALL) '.[torch,dev,interop]'
 	touch $@
 
 demo: $(VENV)/.installed      ## train, validate and report a small model on the builtin stories
@@ -37,12 +37,12 @@ test-all: $(VENV)/.installed-interop  ## and what needs longer, or other people'
 	$(BIN)/python -m pytest -q -m "slow or extra" -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 test-tinygrad: $(VENV)/.installed-dev  ## the tests of the tinygrad backend, which compiles for minutes
-	$(BIN)/pip install -q -e '.[torch,dev,tinygrad]'
+	$(INSTALL) '.[torch,dev,tinygrad]'
 	$(BIN)/python -m pytest -q -k tinygrad -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 test-tunix: pyproject.toml      ## the tests of the tunix backend, in an environment of their own: it brings 1.6 GB
 	$(PYTHON) -m venv $(VENV)-tunix
-	$(VENV)-tunix/bin/pip install -q -e '.[dev,tunix,transformers]'
+	$(VENV)-tunix/bin/pip install -q --no-compile -e '.[dev,tunix,transformers]'
 	$(VENV)-tunix/bin/python -m pytest -q -k tunix -p no:cacheprovider -n 2 --dist loadscope --no-loadscope-reorder tests
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy strict, and who may import whom

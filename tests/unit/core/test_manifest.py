@@ -33,7 +33,7 @@ def test_without_anything_it_is_the_balanced_preset():
     assert manifest.data.corpus == "builtin:stories"
     assert manifest.seed == 1337
     assert (manifest.train.batch_size, manifest.train.max_seq_length) == (32, 128)
-    assert (manifest.train.epochs, manifest.train.steps, manifest.train.time_budget_s) == (None, 240, None)
+    assert (manifest.train.epochs, manifest.train.steps, manifest.train.time_budget_s) == (None, 200, None)
 
 
 def test_later_layers_win_and_leave_their_neighbours(write):
