@@ -112,7 +112,7 @@ MEANINGS: dict[str, str] = {
     "train.stability.max_rollbacks": "The rollback after this many ends the run instead (`training-unstable`).",
     "train.ema_decay": "Decay of a moving average of the weights, which is then what is validated and kept; 0.999, say. "
     "0: no average.",
-    "train.validate_every": "Steps between validations. `auto`: a fifth of the run, or an epoch where that is shorter.",
+    "train.validate_every": "Steps between validations. `auto`: a quarter of the run, or an epoch where that is shorter.",
     "train.checkpoint_every": "Steps between checkpoints. `auto`: as `validate_every`. A new best is kept in any case.",
     "train.watch_every": "Steps between two looks at each weight's gradient and update. 0: never. `auto`: a hundred looks "
     "in a run, at most one in 25 steps.",

@@ -86,9 +86,9 @@ def test_steps_of_a_run_by_hand(length, num_windows, expected):
 
 
 def test_time_budget_becomes_steps_by_hand():
-    # 100 s - 10 s of start - 5 validations of 2 s leave 80 s; steps take 0.5 s
+    # 100 s - 10 s of start - 4 validations of 2 s leave 82 s; steps take 0.5 s
     timed = train("train.time_budget_s=100")
-    assert resolve_num_steps(timed, 1_000_000, Pace(start_s=10, step_s=0.5, validation_s=2)) == 160
+    assert resolve_num_steps(timed, 1_000_000, Pace(start_s=10, step_s=0.5, validation_s=2)) == 164
 
 
 @given(
@@ -143,13 +143,13 @@ def test_batch_that_does_not_divide_is_refused():
 @pytest.mark.parametrize(
     ("num_windows", "num_steps", "every"),
     [
-        (3200, 300, 60),  # three epochs of 100 steps: five times
+        (3200, 300, 75),  # three epochs of 100 steps: four times
         (320, 200, 10),  # twenty epochs of 10 steps: at the end of each
         (3200, 3, 1),
         (1, 1, 1),
     ],
 )
-def test_auto_validates_five_times_or_every_epoch(num_windows, num_steps, every):
+def test_auto_validates_four_times_or_every_epoch(num_windows, num_steps, every):
     training = resolve_training(train(), num_windows, num_steps)
     assert training.validate_every == every
     assert training.checkpoint_every == every
