@@ -251,7 +251,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Iterator
     files = set(command.folder.rglob("*"))
     yield FinishedRun(command, result, command.folder / "out")
     added = set(command.folder.rglob("*")) - files
-    assert not {path for path in added if "ledger.sqlite" not in path.name}, "a test wrote into what it may only look at"
+    assert not {path for path in added if "ledger.sqlite" not in path.name}, (
+        "a test wrote into what it may only look at"
+    )
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Literal
 
 from trainwright.backends.protocol import Backend
 from trainwright.core.errors import DeviceUnavailable, InternalError, PackageMissing, UnsupportedPlan
-from trainwright.core.records import Compute, Optimizer
+from trainwright.core.records import Compute, ImportedShape, Optimizer, Shape
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Entry:
 
     `environment` is what the framework reads from the environment as it is imported; what a person set there stays. `sold_as`
     is what the package is called where it is installed from, if otherwise; `beneath` are the packages under it that compute.
+    `models` are the kinds that it runs: our own decoder, or models in the Hugging Face format.
     """
 
     module: str
@@ -26,6 +28,7 @@ class Entry:
     environment: tuple[tuple[str, str], ...] = ()
     sold_as: str | None = None
     beneath: tuple[str, ...] = ()
+    models: tuple[Literal["own", "imported"], ...] = ("own",)
 
     @property
     def distribution(self) -> str | None:
@@ -55,6 +58,7 @@ CATALOGUE: dict[str, Entry] = {
             ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
             ("HF_HUB_OFFLINE", "1"),  # models come from folders; nothing is looked up elsewhere
         ),
+        models=("imported",),
     ),
     "tinygrad": Entry(
         "trainwright.backends.tinygrad",
@@ -70,6 +74,7 @@ CATALOGUE: dict[str, Entry] = {
         (("HF_HUB_OFFLINE", "1"),),  # some of what Tunix imports would look things up
         sold_as="google-tunix",
         beneath=("jax", "jaxlib", "flax", "optax", "qwix"),
+        models=("own", "imported"),
     ),
     "reference": Entry("trainwright.backends.reference", "ReferenceBackend", None, ""),
 }
@@ -123,15 +128,16 @@ def require_working(name: str, device: str) -> str:
     return probe.device_name
 
 
-def require_supported(compute: Compute, optimizer: Optimizer) -> None:
+def require_supported(compute: Compute, optimizer: Optimizer, shape: Shape) -> None:
     """Raises UnsupportedPlan, naming the backends that can, where the plan asks a backend for what it cannot do."""
     if _supports(compute.framework, compute, optimizer):  # asked first: the others stay unimported, and cost nothing
         return
     wanted = f"{compute.dtype}{' compiled' if compute.compile else ''} with {optimizer.name} on {compute.device}"
     if not _has_threads(compute.framework, compute):
         wanted += f", {compute.num_threads} threads"
-    others = [name for name in CATALOGUE if name != compute.framework and is_installed(name)]
-    able = [name for name in others if _supports(name, compute, optimizer)]
+    kind = "imported" if isinstance(shape, ImportedShape) else "own"
+    others = [name for name, entry in CATALOGUE.items() if kind in entry.models and is_installed(name)]
+    able = [name for name in others if name != compute.framework and _supports(name, compute, optimizer)]
     raise UnsupportedPlan(
         f"The {compute.framework} backend cannot train in {wanted}.",
         why=f"Backends installed here that can: {', '.join(able) or 'none'}.",

@@ -94,7 +94,7 @@ def choose_compute(
         dtypes = _choose_dtypes(section, framework, device, num_threads, machine, memory)
         candidates += _iter_candidates(section, framework, device, num_threads, dtypes)
     for candidate in candidates:  # before any is measured: what cannot be done has no speed
-        require_supported(candidate, training.optimizer)
+        require_supported(candidate, training.optimizer, shape)
 
     def build(compute: Compute, reason: str, speeds: Sequence[Speed] = ()) -> Choice:
         return Choice(

@@ -110,7 +110,7 @@ def _choose_compute(manifest: Manifest, parent: Plan) -> Compute:
         raise _refuse("compute.framework", "One framework goes on with what another one wrote.")
     require_runnable(parent.model, wanted)
     compute = carry_over(parent.compute, wanted)
-    require_supported(compute, parent.training.optimizer)
+    require_supported(compute, parent.training.optimizer, parent.model)
     require_working(wanted, compute.device)
     return compute
 

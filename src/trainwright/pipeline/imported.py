@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,9 @@ from trainwright.store.model_folder import (
 from trainwright.store.workspace import Workspace
 from trainwright.tokens.huggingface import import_tokenizer
 
-IMPORTING: tuple[FrameworkName, ...] = ("transformers", "tunix")
+IMPORTING: tuple[FrameworkName, ...] = tuple(
+    name for name in get_args(FrameworkName) if "imported" in CATALOGUE[name].models
+)
 """The frameworks that have models in the Hugging Face format; `auto` takes the first. Tunix has two families of them."""
 
 DescribeWeights = Callable[[ImportedShape], tuple[dict[str, tuple[int, ...]], frozenset[str]]]

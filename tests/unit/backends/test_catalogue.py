@@ -19,12 +19,17 @@ from trainwright.backends.catalogue import (
 )
 from trainwright.backends.reference import ReferenceBackend
 from trainwright.core.errors import DeviceUnavailable, InternalError, PackageMissing, UnsupportedPlan
-from trainwright.core.records import Compute, Optimizer
+from trainwright.core.records import Compute, ImportedShape, ModelShape, Optimizer
 
 OPTIMIZER = Optimizer(
     name="adamw", learning_rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.0, clip_norm=1.0
 )
 PLAIN = Compute(framework="reference", device="cpu", dtype="float32", compile=False, num_threads=1)
+
+OWN = ModelShape(
+    vocab_size=8, hidden_size=4, num_layers=1, num_heads=1, num_kv_heads=1, head_dim=4, intermediate_size=4
+)
+IMPORTED = ImportedShape(base="0" * 64, config={}, vocab_size=8, num_parameters=1)
 
 
 @pytest.fixture
@@ -128,11 +133,14 @@ def test_training_on_the_reference_never_imports_another_framework():
     program = """
 import sys
 from trainwright.backends.catalogue import require_supported, require_working
-from trainwright.core.records import Compute, Optimizer
+from trainwright.core.records import Compute, ModelShape, Optimizer
 compute = Compute(framework="reference", device="cpu", dtype="float32", compile=False, num_threads=1)
 optimizer = Optimizer(name="muon", learning_rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0, clip_norm=1)
+shape = ModelShape(
+    vocab_size=8, hidden_size=4, num_layers=1, num_heads=1, num_kv_heads=1, head_dim=4, intermediate_size=4
+)
 require_working("reference", "cpu")
-require_supported(compute, optimizer)
+require_supported(compute, optimizer, shape)
 print([name for name in ("torch", "jax", "tinygrad", "transformers") if name in sys.modules])
 """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
@@ -154,15 +162,15 @@ def test_device_that_does_not_work_is_refused_with_the_remedy():
 
 
 def test_plan_that_the_backend_can_do_passes(able):
-    require_supported(PLAIN, OPTIMIZER)
+    require_supported(PLAIN, OPTIMIZER, OWN)
 
 
 def test_more_threads_than_a_backend_takes_are_refused(able, monkeypatch):
     few = replace(ReferenceBackend.capabilities, most_threads=2)
     monkeypatch.setattr(ReferenceBackend, "capabilities", few)
-    require_supported(PLAIN.model_copy(update={"num_threads": 2}), OPTIMIZER)
+    require_supported(PLAIN.model_copy(update={"num_threads": 2}), OPTIMIZER, OWN)
     with pytest.raises(UnsupportedPlan, match="cannot train in float32 with adamw on cpu, 3 threads") as raised:
-        require_supported(PLAIN.model_copy(update={"num_threads": 3}), OPTIMIZER)
+        require_supported(PLAIN.model_copy(update={"num_threads": 3}), OPTIMIZER, OWN)
     assert raised.value.why == "Backends installed here that can: able."
 
 
@@ -176,14 +184,14 @@ def test_more_threads_than_a_backend_takes_are_refused(able, monkeypatch):
 )
 def test_plan_that_it_cannot_do_names_the_backends_that_can(change, said, able):
     with pytest.raises(UnsupportedPlan, match=said) as raised:
-        require_supported(PLAIN.model_copy(update=change), OPTIMIZER)
+        require_supported(PLAIN.model_copy(update=change), OPTIMIZER, OWN)
     assert raised.value.why == "Backends installed here that can: able."
     assert raised.value.next_step == "Choose --framework able."
 
 
 def test_plan_that_nothing_here_can_do_says_so(able):
     with pytest.raises(UnsupportedPlan) as raised:
-        require_supported(PLAIN.model_copy(update={"device": "abacus"}), OPTIMIZER)
+        require_supported(PLAIN.model_copy(update={"device": "abacus"}), OPTIMIZER, OWN)
     assert raised.value.why == "Backends installed here that can: none."
     assert raised.value.next_step
 
@@ -191,5 +199,14 @@ def test_plan_that_nothing_here_can_do_says_so(able):
 def test_backend_that_is_not_installed_is_not_recommended(able, monkeypatch):
     monkeypatch.setattr(catalogue, "is_installed", lambda name: name == "reference")
     with pytest.raises(UnsupportedPlan, match="cannot train") as raised:
-        require_supported(PLAIN.model_copy(update={"compile": True}), OPTIMIZER)
+        require_supported(PLAIN.model_copy(update={"compile": True}), OPTIMIZER, OWN)
+    assert "none" in raised.value.why
+
+
+@pytest.mark.parametrize(("shape", "kinds"), [(OWN, ("imported",)), (IMPORTED, ("own",))])
+def test_backend_that_does_not_run_such_a_model_is_not_recommended(shape, kinds, able, monkeypatch):
+    entry = Entry("m", "AbleBackend", None, "", models=kinds)
+    monkeypatch.setitem(catalogue.CATALOGUE, "able", entry)
+    with pytest.raises(UnsupportedPlan) as raised:
+        require_supported(PLAIN.model_copy(update={"compile": True}), OPTIMIZER, shape)
     assert "none" in raised.value.why
