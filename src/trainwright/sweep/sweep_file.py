@@ -124,7 +124,7 @@ class ObjectiveSection(Section):
 
 
 class PruningSection(Section):
-    """When a run is stopped because it is behind; see `Pruning` in core/records.py."""
+    """When a run is stopped because it is behind; see `Pruning` in core/records/sweeps.py."""
 
     rule: Literal["median", "asha"] = "median"
     startup_trials: Annotated[int, Field(ge=1)] = 4
