@@ -10,8 +10,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from trainwright.backends.catalogue import CATALOGUE, is_installed, open_backend
-from trainwright.backends.choice import choose_device
+from trainwright.backends.catalogue import CATALOGUE, choose_device, is_installed, open_backend
 from trainwright.core.errors import (
     DeviceUnavailable,
     DiskFull,

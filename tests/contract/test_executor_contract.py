@@ -193,7 +193,8 @@ import sys, time
 from pathlib import Path
 from trainwright.core.jobs import Job
 from trainwright.work.job_folder import JobFolder
-from trainwright.work.settings import WorkSettings, open_executor
+from trainwright.work.executors import open_executor
+from trainwright.work.settings import WorkSettings
 settings, job, folder, root = sys.argv[1:]
 attempt = open_executor(WorkSettings.model_validate_json(settings)).start(
     Job.model_validate_json(job), JobFolder(Path(folder)), Path(root)

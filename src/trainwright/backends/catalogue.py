@@ -118,6 +118,15 @@ def open_backend(name: str) -> Backend:
     return backend
 
 
+def choose_device(framework: str, wanted: str) -> str:
+    """The device to use: `auto` is the first of the backend's devices, fastest first, that runs a real kernel."""
+    if wanted != "auto":
+        return wanted
+    backend = open_backend(framework)
+    *accelerators, last = backend.capabilities.devices
+    return next((device for device in accelerators if backend.probe(device).works), last)
+
+
 def require_working(name: str, device: str) -> str:
     """Run a real kernel. Returns the device's name; raises PackageMissing or DeviceUnavailable with the remedy."""
     probe = open_backend(name).probe(device)

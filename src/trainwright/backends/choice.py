@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from trainwright.backends.catalogue import (
     CATALOGUE,
+    choose_device,
     is_installed,
     open_backend,
     read_version,
@@ -188,15 +189,6 @@ def find_problem(framework: FrameworkName, section: ComputeSection, optimizer: s
     if section.threads != "auto" and can.most_threads is not None and section.threads > can.most_threads:
         cannot.append(f"{section.threads} threads")
     return f"it cannot do {', '.join(cannot)}" if cannot else ""
-
-
-def choose_device(framework: str, wanted: str) -> str:
-    """The device to use: `auto` is the first of the backend's devices, fastest first, that runs a real kernel."""
-    if wanted != "auto":
-        return wanted
-    backend = open_backend(framework)
-    *accelerators, last = backend.capabilities.devices
-    return next((device for device in accelerators if backend.probe(device).works), last)
 
 
 def carry_over(compute: Compute, framework: FrameworkName) -> Compute:

@@ -50,8 +50,7 @@ def probe_apart(framework: str, device: str) -> Probed:
 
 def probe_here(framework: str, device: str) -> Probed:
     """The same in this process."""
-    from trainwright.backends.catalogue import open_backend
-    from trainwright.backends.choice import choose_device
+    from trainwright.backends.catalogue import choose_device, open_backend
     from trainwright.core.errors import PackageMissing
 
     try:

@@ -84,7 +84,7 @@ def work(
 ) -> None:
     """Work off the jobs in line until asked to end: what runs is saved then, and goes back in line."""
     from trainwright.store.workspace import open_workspace
-    from trainwright.work.settings import open_executor
+    from trainwright.work.executors import open_executor
     from trainwright.work.worker import Worker
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)

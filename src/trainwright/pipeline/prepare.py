@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from trainwright.backends.catalogue import is_installed
-from trainwright.backends.choice import Choice, Memory, choose_compute, choose_device, choose_frameworks
+from trainwright.backends.catalogue import choose_device, is_installed
+from trainwright.backends.choice import Choice, Memory, choose_compute, choose_frameworks
 from trainwright.backends.measure import Speed
 from trainwright.core.errors import DatasetMissing, TokenizerMissing
 from trainwright.core.hashing import digest_json

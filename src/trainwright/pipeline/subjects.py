@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainwright.backends.choice import choose_device
+from trainwright.backends.catalogue import choose_device
 from trainwright.core.errors import InvalidValue
 from trainwright.core.manifest import parse_manifest
 from trainwright.core.records import Compute, ImportedShape, Rendering, Shape, Tokenizer

@@ -11,7 +11,7 @@ from trainwright.core.errors import NotPermitted, NotWritable
 from trainwright.serve.app import create_app
 from trainwright.serve.settings import Settings
 from trainwright.work.embedded import open_worker
-from trainwright.work.settings import open_executor
+from trainwright.work.executors import open_executor
 
 GRACE_S = 3
 """How long open answers (streams above all) may take to end when the service is asked to."""

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from trainwright.store.workspace import open_workspace
+from trainwright.work.executors import open_executor
 from trainwright.work.lifeline import watch_lifeline
-from trainwright.work.settings import WorkSettings, open_executor
+from trainwright.work.settings import WorkSettings
 from trainwright.work.worker import Worker
 
 

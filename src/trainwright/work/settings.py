@@ -7,7 +7,6 @@ from pydantic import Field
 
 from trainwright.core.records import Frozen
 from trainwright.store.jobs import Limits
-from trainwright.work.executor import Executor
 
 
 class ContainerSettings(Frozen):
@@ -26,14 +25,3 @@ class WorkSettings(Frozen):
 
     limits: Limits = Limits()
     container: ContainerSettings | None = None
-
-
-def open_executor(settings: WorkSettings) -> Executor:
-    """Where the jobs of a worker with these settings run. Raises ContainerEngineMissing, ImageMissing, InvalidValue."""
-    if settings.container is None:
-        from trainwright.work.process import ProcessExecutor
-
-        return ProcessExecutor()
-    from trainwright.work.container import ContainerExecutor
-
-    return ContainerExecutor(settings.container)

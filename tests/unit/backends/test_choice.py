@@ -5,12 +5,12 @@ from typing import ClassVar
 import pytest
 
 from trainwright.backends import catalogue, choice
+from trainwright.backends.catalogue import choose_device
 from trainwright.backends.choice import (
     LONGEST_WAIT_S,
     WORTH_COMPILING_S,
     Memory,
     choose_compute,
-    choose_device,
     choose_frameworks,
     count_cores,
 )
