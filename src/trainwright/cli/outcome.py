@@ -1,12 +1,14 @@
 """A finished run, as the JSON document and as the table that a person reads."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainwright.cli.options import make_table_console, print_json
 from trainwright.core.records import Check, Measure
-from trainwright.evaluate.comparison import Comparison
 from trainwright.pipeline.finetune import Completed
 from trainwright.pipeline.run import Finished, require_passed
+
+if TYPE_CHECKING:
+    from trainwright.evaluate.comparison import Comparison
 
 
 def report_finished(finished: Finished, *, as_json: bool) -> None:
@@ -44,7 +46,7 @@ def describe_completed(completed: Completed) -> dict[str, Any]:
     return document
 
 
-def _render_gain(comparison: Comparison, finished: Finished) -> None:
+def _render_gain(comparison: "Comparison", finished: Finished) -> None:
     """The answers before and after, with the interval of the difference."""
     from rich.table import Table
 

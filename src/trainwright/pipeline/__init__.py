@@ -7,7 +7,8 @@
     publish.py    Run, Report → training_metrics.json, report.html, loss.png, output folder, ref `name@latest`
     run.py        the four above, one after the other: what `trainwright run` and `trainwright resume` are
     branch.py     a run that goes on from another run's checkpoint: what `trainwright train --from` is
-    finetune.py   all that a manifest asks for: a run, the fine-tuning after it (samples.py: from traces), before and after
+    finetune.py   all that a manifest asks for: a run, the fine-tuning after it (samples.py: from traces);
+                  before_after.py: what that changed
     asking.py     how a model is asked: as a text, or in the template it was taught with
     questions.py, subjects.py   what is asked (an evalset, a suite), and who: a checkpoint, a model folder
     evaluate.py   a model (or recorded outputs), a question ─evaluate→ Evaluation

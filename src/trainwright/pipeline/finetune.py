@@ -7,38 +7,23 @@ wherever it was killed: within a run, between the two, or while the model was be
 """
 
 from dataclasses import dataclass, replace
-from itertools import islice
+from typing import TYPE_CHECKING
 
 from trainwright.core.errors import NothingToResume, UnknownRef
-from trainwright.core.hashing import digest_json
-from trainwright.core.manifest import EvaluateSection, Manifest
-from trainwright.core.records import Evaluation, ImportedModel, ImportedShape, Plan, Start
-from trainwright.core.traces import Trace
-from trainwright.data.dataset import VALIDATION
-from trainwright.data.trace_dataset import iter_traces
-from trainwright.evaluate.comparison import Comparison
-from trainwright.evaluate.generation import Decoding
-from trainwright.evaluate.items import EvalItem
-from trainwright.evaluate.statistics import ALPHA
-from trainwright.evaluate.suites import PLACE
-from trainwright.pipeline.compare import compare, write_comparison
-from trainwright.pipeline.evaluate import evaluate_by_generation
-from trainwright.pipeline.inspect import find_run, find_runs, find_unfinished, outcome_of
+from trainwright.core.manifest import Manifest
+from trainwright.core.records import Evaluation, Plan, Start
+from trainwright.pipeline.inspect import find_runs, find_unfinished, outcome_of
 from trainwright.pipeline.journal import Journal
 from trainwright.pipeline.origin import Origin
 from trainwright.pipeline.prepare import Prepared, prepare
-from trainwright.pipeline.questions import Question
-from trainwright.pipeline.recall import recall
 from trainwright.pipeline.run import Finished, Options, resume, run
-from trainwright.pipeline.subjects import Subject, find_subject, open_base
 from trainwright.pipeline.use import find_origin_of
 from trainwright.store.run_folder import RunFolder
 from trainwright.store.workspace import Workspace
 from trainwright.watch.events import Sink
 
-EVALUATION_SEMANTICS = 1
-"""Grows when the same checkpoint and items would be asked otherwise."""
-REPORTS = ("delta.html", "delta.md", "delta.json")
+if TYPE_CHECKING:
+    from trainwright.evaluate.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,7 @@ class Completed:
     """The runs of a manifest, in order, and how the last one's model compares with the one it started from."""
 
     runs: tuple[Finished, ...]
-    comparison: Comparison | None
+    comparison: "Comparison | None"
     evaluation: Evaluation | None
 
     @property
@@ -116,6 +101,16 @@ def _options_of(manifest: Manifest, options: Options) -> Options:
     return options if manifest.data.traces is None else replace(options, skip_corpus=False, skip_tokenizer=False)
 
 
+def _evaluate(done: tuple[Finished, ...], manifest: Manifest, workspace: Workspace, journal: Journal) -> Completed:
+    """What a fine-tuning changed, where its samples are such that it can be asked."""
+    after = done[-1]
+    if manifest.evaluate.items == 0 or not after.prepared.dataset.holds_traces:
+        return Completed(done, None, None)
+    from trainwright.pipeline.before_after import ask_before_and_after  # statistics and reports, for this alone
+
+    return Completed(done, *ask_before_and_after(after, manifest.evaluate, workspace, journal))
+
+
 # ── planning ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True)
 class Planned:
@@ -154,120 +149,6 @@ def _find_end(plan_id: str, workspace: Workspace) -> str | None:
     return None
 
 
-# ── before and after ──────────────────────────────────────────────────────────────────────────────────────────────────
-def _evaluate(done: tuple[Finished, ...], manifest: Manifest, workspace: Workspace, journal: Journal) -> Completed:
-    """Ask the last run's model, and the one that it started from, the same held-out problems in the same form."""
-    after = done[-1]
-    section = manifest.evaluate
-    if section.items == 0 or not after.prepared.dataset.holds_traces:
-        return Completed(done, None, None)
-    with journal.phase("evaluation") as phase:
-        question = build_question(after, section, workspace)
-        later, is_known = _recall_or_ask(
-            find_subject(after.checkpoint.id, workspace), after, question, section, workspace, journal
-        )
-        before = _find_before(after, workspace)
-        if before is None:
-            phase.detail = f"{len(question.items):,} held-out problems asked; there is no model before this one"
-            return Completed(done, None, later)
-        earlier, was_known = _recall_or_ask(before, after, question, section, workspace, journal)
-        comparison = _compare(earlier, later, after, workspace)
-        if is_known and was_known:
-            phase.reuse()
-        phase.artefacts |= {"evaluation": later.id, "evaluation_before": earlier.id}
-        phase.detail = _summarise(comparison)
-    after.artefacts.update({name: str((after.folder.path / name).resolve()) for name in REPORTS})
-    return Completed(done, comparison, later)
-
-
-def _find_before(finished: Finished, workspace: Workspace) -> Subject | None:
-    """The model that a run started from: a checkpoint of ours, or one that was made elsewhere. None: random weights."""
-    start = finished.prepared.plan.start
-    return open_base(finished.prepared, workspace) if start is None else find_subject(start.source, workspace)
-
-
-def build_question(finished: Finished, section: EvaluateSection, workspace: Workspace) -> Question:
-    """The first held-out traces as items: the prompt, and the final answer. Conversations have none, and are left out."""
-    dataset = finished.prepared.dataset
-    traces = (trace for trace in iter_traces(dataset, VALIDATION, workspace.objects) if isinstance(trace, Trace))
-    items = [
-        EvalItem(
-            id=trace.id,
-            prompt=trace.prompt,
-            expected_answer=trace.final_answer,
-            category=_read_meta(trace, "category"),
-            difficulty=_read_meta(trace, "difficulty"),
-            section=_read_meta(trace, "section"),
-        )
-        for trace in islice(traces, section.items)
-    ]
-    return Question(f"{dataset.name}@{dataset.version}", tuple(items), PLACE)
-
-
-def _read_meta(trace: Trace, key: str) -> str | None:
-    value = (trace.meta or {}).get(key)
-    return None if value is None else str(value)
-
-
-def _recall_or_ask(
-    subject: Subject,
-    after: Finished,
-    question: Question,
-    section: EvaluateSection,
-    workspace: Workspace,
-    journal: Journal,
-) -> tuple[Evaluation, bool]:
-    """The evaluation of a model on these items, and whether it was there already."""
-    rendering = after.prepared.token_set.rendering
-    key = digest_json(
-        {
-            "stage": "evaluation",
-            "semantics": EVALUATION_SEMANTICS,
-            "checkpoint": subject.checkpoint or subject.base,
-            "items": [item.model_dump(mode="json") for item in question.items],
-            "rendering": None if rendering is None else rendering.model_dump(mode="json"),
-            "max_tokens": section.max_tokens,
-        }
-    )
-    known = recall(workspace, key, Evaluation)
-    if known is not None:
-        return known, True
-    decoding = Decoding(max_tokens=section.max_tokens, temperature=0.0, top_k=0, top_p=1.0)
-    found = evaluate_by_generation(
-        subject,
-        question,
-        decoding,
-        workspace,
-        lambda done, total: journal.screen.show_progress("problems answered", done, total),
-        rendering,
-    )
-    workspace.ledger.remember(key, found.record.id)
-    return found.record, False
-
-
-def _compare(earlier: Evaluation, later: Evaluation, finished: Finished, workspace: Workspace) -> Comparison:
-    """The delta report, in every form, in the folder of the run."""
-    comparison, before, after = compare(earlier.id, later.id, workspace, ALPHA)
-    named = earlier.checkpoint or earlier.imported_model
-    record = workspace.ledger.get(str(named))
-    name = record.name if isinstance(record, ImportedModel) else find_run(str(named), workspace).name
-    before = before.model_copy(update={"label": name})
-    after = after.model_copy(update={"label": finished.run.name})
-    for name in REPORTS:
-        write_comparison(comparison, before, after, finished.folder.path / name, overwrite=True)
-    return comparison
-
-
-def _summarise(comparison: Comparison) -> str:
-    delta = comparison.overall[0]
-    if delta.a.value is None or delta.b.value is None:
-        return f"{delta.metric.replace('_', ' ')}: not measured"
-    return (
-        f"{delta.metric.replace('_', ' ')} {delta.a.value:.1%} before, {delta.b.value:.1%} after, "
-        f"on {comparison.num_items:,} held-out problems"
-    )
-
-
 # ── resuming ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _find_unfollowed(workspace: Workspace) -> str | None:
     """The newest run that ended, and whose manifest asks for more than was done: a fine-tuning, or a comparison."""
@@ -280,7 +161,7 @@ def _find_unfollowed(workspace: Workspace) -> str | None:
         if manifest.finetune is not None:
             if not _was_followed(end.checkpoint, workspace):
                 return run_record.id
-        elif _lacks_comparison(folder, manifest):
+        elif manifest.data.traces is not None and _lacks_comparison(folder, manifest):
             return run_record.id
     return None
 
@@ -292,6 +173,12 @@ def _folder_of(run_id: str, workspace: Workspace) -> RunFolder | None:
         return None
 
 
+def _lacks_comparison(folder: RunFolder, manifest: Manifest) -> bool:
+    from trainwright.pipeline.before_after import lacks_comparison
+
+    return lacks_comparison(folder, manifest.evaluate)
+
+
 def _was_followed(checkpoint: str, workspace: Workspace) -> bool:
     """Whether a run that starts from the checkpoint has ended."""
     for role, child_id in workspace.ledger.children(checkpoint):
@@ -301,10 +188,3 @@ def _was_followed(checkpoint: str, workspace: Workspace) -> bool:
             if any(end is not None and end.status == "completed" for end in ends):
                 return True
     return False
-
-
-def _lacks_comparison(folder: RunFolder, manifest: Manifest) -> bool:
-    plan = folder.read_plan()
-    has_before = plan.start is not None or isinstance(plan.model, ImportedShape)
-    wanted = manifest.evaluate.items > 0 and manifest.data.traces is not None and has_before
-    return wanted and not all((folder.path / name).exists() for name in REPORTS)

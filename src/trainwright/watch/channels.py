@@ -13,8 +13,6 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from trainwright.core.errors import ChannelFailed
 from trainwright.core.hashing import canonical_json
 from trainwright.watch.alert_book import Alert, AlertBook
@@ -126,6 +124,8 @@ def _send_email(channel: Email, alert: Alert) -> None:
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
+    import httpx  # a third of what this module takes to import, and most runs send nothing
+
     # The address may be a secret, so it is not named in what goes wrong.
     try:
         answer = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S, follow_redirects=False)
