@@ -149,6 +149,7 @@ def count_equal(backend: str, arguments: argparse.Namespace) -> bool:
                 different = [key for key in expected if end.get(key) != expected[key]]
                 print(f"  {backend}: trial {num_trials} differs in {', '.join(different)}", flush=True)
             shutil.rmtree(root)
+            print(f"{backend}: {num_kills} of {arguments.kills} kills", file=sys.stderr, flush=True)
     stages = ", ".join(f"{count} {stage}" for stage, count in where.most_common())
     print(
         f"{backend}: {num_equal} of {num_kills} kills ended in the equal run ({num_trials} runs; {stages})", flush=True
