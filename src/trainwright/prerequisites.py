@@ -168,7 +168,8 @@ def check_device(framework: str, device: str, *, wanted: bool) -> Finding:
     try:
         probe = open_backend(framework).probe(choose_device(framework, device))
     except PackageMissing as error:  # installed, and broken
-        return Finding(name=name, ok=ok, found=error.why, remedy=error.next_step, error=error.name)
+        found = f"{error.message} {error.why}"
+        return Finding(name=name, ok=ok, found=found, remedy=error.next_step, error=error.name)
     if probe.works:
         return Finding(name=name, ok=True, found=f"{probe.device_name}, {framework} {probe.version}".strip(", "))
     return Finding(name=name, ok=ok, found=probe.problem, remedy=probe.remedy, error=DeviceUnavailable.name)

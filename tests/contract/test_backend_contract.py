@@ -21,6 +21,7 @@ from trainwright.backends.initial import (
 )
 from trainwright.backends.protocol import IGNORED, LOWEST_OCTAVE, NUM_OCTAVES, Batch, Batching, Rates
 from trainwright.backends.reference import ReferenceBackend, ReferenceTrainer
+from trainwright.core.errors import UnsupportedPlan
 from trainwright.core.records import Compute, EarlyStopping, ModelShape, Optimizer, Schedule, TrainingPlan
 
 SHAPE = ModelShape(
@@ -41,17 +42,31 @@ def marks_of(name):
     return [*marks, pytest.mark.timeout(1800)] if name in COMPILING else marks
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks_of(name)) for name in sorted(CATALOGUE)])
+ALL_OPTIMIZERS = ("adamw", "muon")
+OFFERED = {"transformers": ("adamw",)}
+"""What backends offer, where that is not all. Their `capabilities` say it too, where they are installed."""
+
+
+def pytest_generate_tests(metafunc):
+    """Every backend; where a test is about an optimizer, each with every one that it offers."""
+    if "optimizer" in metafunc.fixturenames:
+        pairs = [(name, each) for name in sorted(CATALOGUE) for each in OFFERED.get(name, ALL_OPTIMIZERS)]
+        cases = [pytest.param(*pair, marks=marks_of(pair[0])) for pair in pairs]
+        metafunc.parametrize(("backend", "optimizer"), cases, indirect=True, scope="module")
+    elif "backend" in metafunc.fixturenames:
+        cases = [pytest.param(name, marks=marks_of(name)) for name in sorted(CATALOGUE)]
+        metafunc.parametrize("backend", cases, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def backend(request):
     if not is_installed(request.param):
         pytest.skip(f"{request.param} is not installed: {CATALOGUE[request.param].install}")
     return open_backend(request.param)
 
 
-@pytest.fixture(params=["adamw", "muon"])
-def optimizer(request, backend):
-    if request.param not in backend.capabilities.optimizers:
-        pytest.skip(f"{backend.name} does not offer {request.param}")
+@pytest.fixture(scope="module")
+def optimizer(request):
     return request.param
 
 
@@ -154,6 +169,14 @@ def test_it_is_entered_under_its_own_name_and_can_do_the_least(backend):
     assert "cpu" in backend.capabilities.devices
     assert "float32" in backend.capabilities.dtypes
     assert "adamw" in backend.capabilities.optimizers
+
+
+def test_it_trains_with_the_optimizers_that_it_offers_and_refuses_the_others(backend):
+    offered = OFFERED.get(backend.name, ALL_OPTIMIZERS)
+    assert backend.capabilities.optimizers == offered
+    for name in set(ALL_OPTIMIZERS) - set(offered):
+        with pytest.raises(UnsupportedPlan, match=f"{backend.name} backend cannot train with {name}"):
+            open_trainer(backend, plan(name))
 
 
 def test_probe_of_the_cpu_works(backend):

@@ -116,6 +116,49 @@ def test_of_an_order_of_preference_what_is_missing_is_passed_over_and_named(comm
     assert f"torch: {why}" in error["why"]
 
 
+def pretend(command, **packages):
+    """The environment of a child that finds these packages before any other, with what they hold."""
+    folder = command.folder / "packages"
+    for name, text in packages.items():
+        path = folder / name / "__init__.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
+    return {"PYTHONPATH": f"{folder}:{command.environment(None)['PYTHONPATH']}"}
+
+
+def pretend_tunix(command, version, **packages):
+    environment = pretend(command, tunix="", **packages)
+    said = command.folder / "packages" / f"google_tunix-{version}.dist-info" / "METADATA"
+    said.parent.mkdir()
+    said.write_text(f"Metadata-Version: 2.1\nName: google-tunix\nVersion: {version}\n", encoding="utf-8")
+    return environment
+
+
+def test_tunix_of_another_version_is_refused_by_the_plan(command, corpus):
+    environment = pretend_tunix(command, "0.3.0")
+    words = ("plan", f"--corpus={corpus}", *command.small, "--framework=tunix", "--json")
+    error = command(*words, expect=1, torch=True, environment=environment).error
+    assert (error["name"], error["next"]) == ("package-missing", "pip install 'trainwright[tunix]'")
+    assert "Tunix 0.3.0 is installed" in error["message"]
+    assert "0.1.7 on, below 0.2" in error["why"]
+
+
+def test_tunix_without_jax_and_jax_without_tunix_are_refused_with_the_extra_that_brings_both(command, corpus):
+    words = ("plan", f"--corpus={corpus}", *command.small, "--framework=tunix", "--json")
+    lacking = "raise ModuleNotFoundError(\"No module named 'jax'\")"
+    environment = pretend_tunix(command, "0.1.7", jax=lacking)
+    error = command(*words, expect=1, torch=True, environment=environment).error
+    assert (error["name"], error["next"]) == ("package-missing", "pip install 'trainwright[tunix]'")
+    assert "tunix is installed and cannot be imported" in error["message"]
+    assert error["why"] == "No module named 'jax'"
+
+    (command.folder / "packages" / "jax" / "__init__.py").write_text("")
+    error = command(*words, expect=1, environment=environment).error  # tunix is hidden
+    assert error["name"] == "package-missing"
+    assert "tunix, which is not installed" in error["message"]
+    assert error["next"].startswith("pip install 'trainwright[tunix]'")
+
+
 def prefix_without_privileges() -> tuple[str, ...]:
     """Words before a command that make permissions count for it (they do not for the administrator)."""
     if os.geteuid() != 0:

@@ -130,6 +130,7 @@ def test_model_and_adapter_leave_for_their_own_libraries(tuned):
         ("unlink", "train.adapter.rank=2", 4, "weights-missing"),
         ("pickle", "train.adapter.rank=2", 4, "pickled-weights"),
         ("", "compute.framework=reference", 4, "unsupported-plan"),
+        ("", "compute.framework=tinygrad", 4, "unsupported-plan"),
         ("", "train.adapter.target_modules=[c_attn]", 64, "invalid-value"),
         ("", "train.optimizer.name=muon", 4, "unsupported-plan"),
     ],
@@ -141,7 +142,10 @@ def test_folder_that_cannot_be_used_is_an_error_by_name(base, tmp_path, damage, 
     if damage == "pickle":
         (tmp_path / "tiny" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     words = ("run", *SETTINGS, f"train.start={tmp_path / 'tiny'}", setting, "--json")
-    assert base(*words, expect=code, torch=True).error["name"] == name
+    error = base(*words, expect=code, torch=True).error
+    assert error["name"] == name
+    if name == "unsupported-plan":  # whatever cannot do it, those that can are named
+        assert "transformers and tunix" in error["why"]
 
 
 def test_folder_is_evaluated_as_it_came_as_text_or_in_its_chat_template(tuned):

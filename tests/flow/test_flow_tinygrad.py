@@ -39,6 +39,35 @@ def test_tinygrad_gives_the_same_weights_killed_or_not_and_the_losses_of_the_ref
     assert [event["loss"] for event in steps] == pytest.approx([event["loss"] for event in reference], abs=1e-3)
 
 
+def test_without_a_compiler_the_plan_is_refused_with_the_command_that_brings_one(command, corpus):
+    packages = command.folder / "packages"
+    packages.mkdir()
+    (packages / "ziglang.py").write_text("")  # in place of the package
+    environment = {
+        "PYTHONPATH": f"{packages}:{command.environment(None)['PYTHONPATH']}",
+        "CC": "",
+        "PATH": str(packages),
+    }
+    words = ("plan", f"--corpus={corpus}", *command.small, "--framework=tinygrad", "--json")
+    error = command(*words, expect=1, environment=environment, **PATIENT).error
+    assert error["name"] == "device-unavailable"
+    assert "no clang was found" in error["why"]
+    assert error["next"].startswith("apt-get install clang")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("compute.dtype=bfloat16", "cannot train in bfloat16"), ("compute.compile=true", "in float32 compiled")],
+)
+def test_what_tinygrad_cannot_do_is_refused_by_the_plan_with_those_that_can(command, corpus, setting, said):
+    words = ("plan", f"--corpus={corpus}", *command.small, "--framework=tinygrad", setting, "--json")
+    error = command(*words, expect=4, **PATIENT).error
+    assert error["name"] == "unsupported-plan"
+    assert said in error["message"]
+    able = "none" if importlib.util.find_spec("torch") is None else "torch"
+    assert error["why"] == f"Backends installed here that can: {able}."
+
+
 def test_tinygrad_goes_on_with_what_the_reference_wrote_and_that_is_on_record(finished_copy, finished):
     parent = finished.document["run_id"][:12]
     words = ("train", "--from", f"{parent}@8", "compute.framework=tinygrad", "--allow-drift", "framework", "--json")

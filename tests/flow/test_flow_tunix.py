@@ -145,17 +145,18 @@ def test_adapter_of_gemma_learns_traces_and_ends_the_same_after_a_kill(base, at_
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "said", "able"),
     [
-        ("compute.dtype=bfloat16", "cannot train in bfloat16"),
-        ("compute.compile=true", "compiled"),
-        ("train.optimizer.name=muon", "Muon cannot train a model in the Hugging Face format"),
-        ("train.adapter.dropout=0.1", "dropout before an adapter"),
+        ("compute.dtype=bfloat16", "cannot train in bfloat16", "can: transformers."),
+        ("compute.compile=true", "compiled", "can: none."),
+        ("train.optimizer.name=muon", "Muon cannot train a model in the Hugging Face format", "AdamW alone"),
+        ("train.adapter.dropout=0.1", "dropout before an adapter", ""),
     ],
 )
-def test_what_tunix_cannot_do_is_refused_before_anything_is_trained(base, setting, said):
+def test_what_tunix_cannot_do_is_refused_before_anything_is_trained(base, setting, said, able):
     before = base.run_folders()
     error = base("run", *SETTINGS, "train.adapter.rank=2", setting, "--json", expect=4, **PATIENT).error
     assert error["name"] == "unsupported-plan"
     assert said in error["message"]
+    assert able in error["why"]
     assert base.run_folders() == before

@@ -70,7 +70,7 @@ def plain_batch(seed):
 def test_tunix_trains_scores_and_writes_as_transformers_does(family, overrides, tmp_path):
     folder = write_folder(tmp_path / "model", family)
     asked = [f"train.start={folder}", "train.optimizer.name=adamw", "train.steps=9", "train.batch_size=2"]
-    manifest = parse_manifest(None, [*asked, "train.max_seq_length=16", *overrides, "compute.framework=tunix"])
+    manifest = parse_manifest(None, [*asked, "train.max_seq_length=32", *overrides, "compute.framework=tunix"])
     with open_workspace(tmp_path / "workspace") as workspace:
         shape = import_origin(manifest, workspace).shape
         weights = locate_base(shape, workspace).read()

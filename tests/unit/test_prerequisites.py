@@ -173,6 +173,7 @@ def test_framework_that_does_not_import_is_a_row_and_not_a_crash(tmp_path, monke
     entry = catalogue.Entry("torn_backend", "TornBackend", "numpy", "pip install numpy")
     monkeypatch.setitem(catalogue.CATALOGUE, "torn", entry)
     finding = check_device("torn", "cpu", wanted=True)
+    assert "package numpy is installed and cannot be imported" in finding.found
     assert "libtorn.so" in finding.found
     error = require_fails(finding, PackageMissing)
     assert "--force-reinstall" in error.next_step

@@ -109,10 +109,11 @@ def open_backend(name: str) -> Backend:
     except (ImportError, OSError) as error:  # OSError: a shared library of the framework's does not load
         if entry.package is None:
             raise
+        lacks_another = isinstance(error, ModuleNotFoundError)
         raise PackageMissing(
             f"The package {entry.package} is installed and cannot be imported.",
             why=" ".join(str(error).split()),
-            next_step=f"pip install --force-reinstall {entry.distribution}",
+            next_step=entry.install if lacks_another else f"pip install --force-reinstall {entry.distribution}",
         ) from error
     backend: Backend = getattr(module, entry.class_name)()
     return backend
@@ -146,12 +147,20 @@ def require_supported(compute: Compute, optimizer: Optimizer, shape: Shape) -> N
         wanted += f", {compute.num_threads} threads"
     kind = "imported" if isinstance(shape, ImportedShape) else "own"
     others = [name for name, entry in CATALOGUE.items() if kind in entry.models and is_installed(name)]
-    able = [name for name in others if name != compute.framework and _supports(name, compute, optimizer)]
+    able = [name for name in others if name != compute.framework and _is_able(name, compute, optimizer)]
     raise UnsupportedPlan(
         f"The {compute.framework} backend cannot train in {wanted}.",
         why=f"Backends installed here that can: {', '.join(able) or 'none'}.",
         next_step=f"Choose --framework {able[0]}." if able else "Choose compute.dtype=float32 compute.compile=false.",
     )
+
+
+def _is_able(name: str, compute: Compute, optimizer: Optimizer) -> bool:
+    """Whether it can be opened and supports that: one that is installed and broken is no help to anybody."""
+    try:
+        return _supports(name, compute, optimizer)
+    except PackageMissing:
+        return False
 
 
 def _supports(name: str, compute: Compute, optimizer: Optimizer) -> bool:

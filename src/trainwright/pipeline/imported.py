@@ -199,7 +199,7 @@ def adapt_manifest(manifest: Manifest, origin: Origin | None) -> Manifest:
         if manifest.train.adapter.rank:
             raise InvalidValue(
                 "train.adapter is for models in the Hugging Face format.",
-                why="The run trains a decoder of our own, all of its weights.",
+                why=f"This is our own decoder, trained whole; {' and '.join(IMPORTING)} train adapters of model folders.",
                 next_step="Leave train.adapter out, or name a model folder as train.start.",
             )
         return manifest

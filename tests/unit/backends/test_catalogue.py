@@ -101,6 +101,17 @@ def test_package_that_is_installed_under_another_name_is_asked_for_by_that(tmp_p
     assert raised.value.next_step == "pip install --force-reinstall the-numpy"
 
 
+def test_package_that_lacks_one_beneath_it_is_mended_by_the_extra_that_names_both(tmp_path, monkeypatch):
+    (tmp_path / "lacking_beneath.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    extra = "pip install 'trainwright[lacking]'"
+    monkeypatch.setitem(CATALOGUE, "lacking", Entry("lacking_beneath", "B", "numpy", extra))
+    with pytest.raises(PackageMissing, match="package numpy is installed and cannot be imported") as raised:
+        open_backend("lacking")
+    assert raised.value.why == "No module named 'no_such_package'"
+    assert raised.value.next_step == extra
+
+
 @pytest.mark.skipif(is_installed("tunix"), reason="tunix is installed")
 def test_tunix_that_is_not_there_is_named_with_the_extra_that_brings_it():
     with pytest.raises(PackageMissing, match="needs the package tunix, which is not installed") as raised:
@@ -201,6 +212,18 @@ def test_backend_that_is_not_installed_is_not_recommended(able, monkeypatch):
     with pytest.raises(UnsupportedPlan, match="cannot train") as raised:
         require_supported(PLAIN.model_copy(update={"compile": True}), OPTIMIZER, OWN)
     assert "none" in raised.value.why
+
+
+def test_backend_that_is_installed_and_broken_is_neither_recommended_nor_blamed(able, monkeypatch):
+    def open_other(name):
+        if name == "able":
+            raise PackageMissing("Able 9 is installed, and cannot be used.", why="It is too new.", next_step="Wait.")
+        return ReferenceBackend()
+
+    monkeypatch.setattr(catalogue, "open_backend", open_other)
+    with pytest.raises(UnsupportedPlan, match="reference backend cannot train in float32 compiled") as raised:
+        require_supported(PLAIN.model_copy(update={"compile": True}), OPTIMIZER, OWN)
+    assert raised.value.why == "Backends installed here that can: none."
 
 
 @pytest.mark.parametrize(("shape", "kinds"), [(OWN, ("imported",)), (IMPORTED, ("own",))])
