@@ -56,7 +56,7 @@ def test_targets_that_workflows_make_exist(root, workflow):
 
 def test_tests_workflow_runs_every_target_that_checks_something(root):
     made = {command.removeprefix("make ") for _, command in iter_commands(read(root, "tests.yml"))}
-    assert made == {"lint", "test", "test-all", "test-tinygrad"}
+    assert made == {"lint", "test", "test-all", "test-tinygrad", "test-tunix"}
 
 
 def test_smoke_has_a_leg_for_every_python_and_framework(root):
