@@ -124,7 +124,7 @@ def _send_email(channel: Email, alert: Alert) -> None:
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
-    import httpx  # a third of what this module takes to import, and most runs send nothing
+    import httpx  # slow to import, and most runs send nothing
 
     # The address may be a secret, so it is not named in what goes wrong.
     try:
