@@ -287,6 +287,15 @@ def test_micro_batch_without_a_target_adds_nothing(backend):
     assert both.norm == pytest.approx(alone.norm, rel=1e-5)
 
 
+def test_global_batch_without_a_target_is_refused(backend):
+    batch = random_batch()
+    trainer = open_trainer(backend)
+    with pytest.raises(ValueError, match="no target"):
+        trainer.compute_gradients([replace(batch, targets_BT=np.full_like(batch.targets_BT, IGNORED))], 0)
+    with pytest.raises(ValueError, match="no target"):
+        trainer.compute_gradients([], 0)
+
+
 def test_gradients_replace_those_of_the_call_before(backend):
     once, twice = open_trainer(backend), open_trainer(backend)
     twice.compute_gradients([random_batch(seed=8)], 8)

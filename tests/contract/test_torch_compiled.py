@@ -25,10 +25,11 @@ SHAPE = ModelShape(
 NUM_STEPS = 6
 
 
-def open_trainer(compiled=True, dtype="bfloat16", ema_decay=0.0):
+def open_trainer(compiled=True, dtype="bfloat16", **settings):
     from trainwright.backends.torch import TorchBackend
 
-    overrides = ["train.steps=6", "train.batch_size=8", "train.max_seq_length=32", f"train.ema_decay={ema_decay}"]
+    overrides = ["train.steps=6", "train.batch_size=8", "train.max_seq_length=32"]
+    overrides += [f"train.{name}={value}" for name, value in settings.items()]
     training = resolve_training(parse_manifest(None, overrides).train, num_windows=100, num_steps=NUM_STEPS)
     compute = Compute(framework="torch", device="cpu", dtype=dtype, compile=compiled, num_threads=2)
     return TorchBackend().open_trainer(SHAPE, build_initial_weights(SHAPE, 7, 0.02), compute, training)
@@ -116,3 +117,13 @@ def test_compiled_training_does_not_notice_the_average_nor_the_watching():
     scorer.load_state(state)
     expected = scorer.score(batch).nll_BT.mean()
     assert averaging.score(batch).nll_BT.mean() == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")
+def test_compiled_training_drops_what_plain_training_drops():
+    compiled = train(open_trainer(dtype="float32", dropout=0.3), 0, NUM_STEPS)
+    plain = train(open_trainer(dtype="float32", dropout=0.3, compiled=False), 0, NUM_STEPS)
+    assert compiled == pytest.approx(plain, abs=1e-4)
+    assert compiled == train(open_trainer(dtype="float32", dropout=0.3), 0, NUM_STEPS)
+    assert compiled != pytest.approx(train(open_trainer(dtype="float32"), 0, NUM_STEPS), abs=1e-4)

@@ -35,7 +35,7 @@ def test_branch_with_other_settings_is_another_run_and_stands_in_the_lineage(fin
     changed = {key for key in training if training[key] != inherited.get(key)}
     # Twelve steps of which the same share is spent decaying; the one rate takes the other with it.
     assert changed == {"num_steps", "optimizer", "schedule"}
-    assert training["optimizer"]["matrix_learning_rate"] == pytest.approx(0.002 * 10 / 3)
+    assert training["optimizer"]["matrix_learning_rate"] == pytest.approx(0.002 * 5 / 2)
     lineage = finished_copy("lineage", "branched@latest", "--check", "--json").document
     kinds = {node["id"]: node["kind"] for node in lineage["nodes"]}
     (edge,) = (edge for edge in lineage["edges"] if edge["role"] == "start")

@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwright.core.errors import InternalError
 from trainwright.core.records import Compute, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
@@ -51,6 +52,14 @@ class Batch:
         return Batch(self.tokens_BT[first:stop], self.targets_BT[first:stop], segments_BT)
 
 
+def count_targets(micro_batches: Sequence[Batch]) -> int:
+    """Targets of a global batch, over which its loss is a mean. Raises ValueError where there is none."""
+    num_targets = sum(batch.num_targets for batch in micro_batches)
+    if num_targets == 0:
+        raise ValueError("the micro-batches hold no target")
+    return num_targets
+
+
 def count_within_segments(segments_BT: NDArray[np.int32]) -> NDArray[np.int64]:
     """For each position, how many of its own segment lie before it in its row: where rotary positions count from."""
     places_T = np.arange(segments_BT.shape[1])
@@ -81,6 +90,17 @@ class Gradients:
     def is_finite(self) -> bool:
         """False where the loss or the norm is NaN or infinite."""
         return bool(np.isfinite(self.nll_sum) and np.isfinite(self.norm))
+
+
+def require_norm(norm: float | None) -> float:
+    """The gradients' norm that an update clips by. Raises InternalError where none was computed since the last update."""
+    if norm is None:
+        raise InternalError(
+            "There are no gradients.",
+            why="compute_gradients comes before each apply_update.",
+            next_step="Report this.",
+        )
+    return norm
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from trainwright.backends.protocol import (
     Rates,
     Scores,
     WeightAnatomy,
+    count_targets,
 )
 from trainwright.backends.reference_layers import (
     NO_DROPOUT,
@@ -249,9 +250,7 @@ class ReferenceTrainer(ReferenceModel):
         """
         for batch in micro_batches:
             require_valid_batch(batch, self.shape)
-        num_targets = sum(batch.num_targets for batch in micro_batches)
-        if num_targets == 0:
-            raise ValueError("the micro-batches hold no target")
+        num_targets = count_targets(micro_batches)
         dropout = Dropout(self.training.dropout, dropout_seed)
         total: dict[str, Array] = {name: np.zeros_like(array) for name, array in self._trained.items()}
         nll_sum, num_correct = 0.0, 0

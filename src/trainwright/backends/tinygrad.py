@@ -41,13 +41,15 @@ from trainwright.backends.protocol import (
     Rates,
     Scores,
     WeightAnatomy,
+    count_targets,
     count_within_segments,
+    require_norm,
 )
 from trainwright.backends.reference import count_octaves
 from trainwright.backends.reference_layers import Dropout, require_valid_batch
 from trainwright.backends.reference_math import build_rotation, clip_factor, l2_norm
 from trainwright.backends.tinygrad_compiler import REMEDY, find_compiler, set_compiler
-from trainwright.core.errors import InternalError, UnsupportedPlan
+from trainwright.core.errors import UnsupportedPlan
 from trainwright.core.records import Compute, ModelShape, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
@@ -213,9 +215,7 @@ class TinygradTrainer(TinygradModel):
         """
         for batch in micro_batches:
             require_valid_batch(batch, self.shape)
-        num_targets = sum(batch.num_targets for batch in micro_batches)
-        if num_targets == 0:
-            raise ValueError("the micro-batches hold no target")
+        num_targets = count_targets(micro_batches)
         dropout = Dropout(self.training.dropout, dropout_seed)
         nll_sum, num_correct = 0.0, 0
         for number, batch in enumerate(micro_batches):
@@ -231,7 +231,7 @@ class TinygradTrainer(TinygradModel):
 
         Raises InternalError without a `compute_gradients` before it.
         """
-        optimizer, norm = self.training.optimizer, self._require_norm()
+        optimizer, norm = self.training.optimizer, require_norm(self._norm)
         self.num_updates += 1
         steps = Steps(
             clip_factor=clip_factor(norm, optimizer.clip_norm),
@@ -255,7 +255,7 @@ class TinygradTrainer(TinygradModel):
 
     def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
         """`apply_update`, and what it did to each weight."""
-        self._require_norm()
+        require_norm(self._norm)
         before = {name: _to_array(tensor) for name, tensor in self._trained.items()}
         gradients = {name: _to_array(tensor) for name, tensor in self._totals.items()}
         self.apply_update(rates)
@@ -321,15 +321,6 @@ class TinygradTrainer(TinygradModel):
             for place, branch in enumerate(("attention", "feed-forward")):
                 masks[layer, place, : drawn[0], : drawn[1]] = dropout.draw(like, layer, branch)
         return self.to_device(masks)
-
-    def _require_norm(self) -> float:
-        if self._norm is None:
-            raise InternalError(
-                "There are no gradients.",
-                why="compute_gradients comes before each apply_update.",
-                next_step="Report this.",
-            )
-        return self._norm
 
 
 class TinygradBackend:

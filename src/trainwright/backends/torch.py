@@ -27,6 +27,7 @@ from trainwright.backends.protocol import (
     Rates,
     Scores,
     WeightAnatomy,
+    count_targets,
     count_within_segments,
 )
 from trainwright.backends.torch_decoding import TorchBatchDecoder, TorchDecoder
@@ -138,7 +139,7 @@ class TorchTrainer(TorchModel):
 
     def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
         """Forward and backward over every micro-batch; the mean is over all of their targets."""
-        num_targets = sum(batch.num_targets for batch in micro_batches)
+        num_targets = count_targets(micro_batches)
         for tensor in self._trained.values():
             tensor.grad = None
         torch.manual_seed(dropout_seed)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainwright.backends.torch_network import (
-    Arithmetic,
     Parameters,
     Rotary,
     attend_causally,
@@ -42,7 +41,6 @@ class TorchDecoder:
 
     def __init__(self, parameters: Parameters, shape: ModelShape, device: str) -> None:
         self._parameters, self._shape, self._device = parameters, shape, device
-        self._arithmetic = Arithmetic(torch.float32)
         self._num_read = 0
         self._keys = [self._new_cache(FIRST_POSITIONS) for _ in range(shape.num_layers)]
         self._values = [self._new_cache(FIRST_POSITIONS) for _ in range(shape.num_layers)]
@@ -58,7 +56,7 @@ class TorchDecoder:
             w = layer_weights(p, layer)
             q, k, v = project_heads(w, x_BTD, rotary, shape, torch.float32)
             keys, values = self._remember(layer, k, v, start, stop)
-            x_BTD = finish_layer(w, x_BTD, _attend_to_past(q, keys, values), shape, self._arithmetic)
+            x_BTD = finish_layer(w, x_BTD, _attend_to_past(q, keys, values), shape, torch.float32)
         self._num_read = stop
         last_D = rms_norm(x_BTD[0, -1], p["norm"], shape.norm_epsilon)
         return to_array(p["embedding"] @ last_D)
@@ -173,7 +171,6 @@ class TorchBatchDecoder:
 
     def __init__(self, parameters: Parameters, shape: ModelShape, device: str) -> None:
         self._parameters, self._shape, self._device = parameters, shape, device
-        self._arithmetic = Arithmetic(torch.float32)
         self._shelves: dict[int, Shelf] = {}
         self._seats: dict[int, Seat] = {}
         self._next = 0
@@ -211,7 +208,7 @@ class TorchBatchDecoder:
                 *(torch.split(one, sizes) for one in project_heads(w, x_N1D, rotary, shape, torch.float32)), strict=True
             )
             attended = [group.attend(layer, *part) for group, part in zip(groups, parts, strict=True)]
-            x_N1D = finish_layer(w, x_N1D, torch.cat(attended), shape, self._arithmetic)
+            x_N1D = finish_layer(w, x_N1D, torch.cat(attended), shape, torch.float32)
         for seat in seats:
             seat.num_read += 1
         logits_NV = rms_norm(x_N1D[:, 0], p["norm"], shape.norm_epsilon) @ p["embedding"].t()

@@ -166,26 +166,60 @@ def project_heads(
     return rotary.turn(q_BHTE).to(dtype), rotary.turn(k_BKTE).to(dtype), v.view(B, T, -1, E).transpose(1, 2)
 
 
+def draw_chances(x_BTD: Tensor) -> Tensor:
+    """Uniform 16-bit integers [2, B, T, D], by which dropout falls on the two branches of a layer.
+
+    They are drawn outside of what is compiled, where a random number costs several times as much, and four at a time.
+    """
+    count = 2 * x_BTD.numel()
+    drawn = torch.empty(-(-count // 4), dtype=torch.int64, device=x_BTD.device).random_(-(2**63), None)
+    return drawn.view(torch.int16)[:count].view(2, *x_BTD.shape)
+
+
+def drop(branch_BTD: Tensor, chances_BTD: Tensor | None, dropout: float) -> Tensor:
+    """Zero with probability `dropout`, the rest scaled up by 1/(1-p) (Srivastava et al. 2014, JMLR 15:1929).
+
+    p is `dropout` to the nearest 1/65,536. Without chances nothing is dropped.
+    """
+    if chances_BTD is None:
+        return branch_BTD
+    num_dropped = min(round(dropout * 65_536), 65_535)
+    return torch.where(chances_BTD >= num_dropped - 32_768, branch_BTD * (65_536 / (65_536 - num_dropped)), 0.0)
+
+
 def finish_layer(
-    w: LayerWeights, x_BTD: Tensor, attended_BHTE: Tensor, shape: ModelShape, arithmetic: Arithmetic
+    w: LayerWeights,
+    x_BTD: Tensor,
+    attended_BHTE: Tensor,
+    shape: ModelShape,
+    dtype: torch.dtype,
+    chances: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """The rest of a layer: output projection, residual, SwiGLU (Shazeer 2020, arXiv:2002.05202), residual."""
-    dtype = arithmetic.dtype
     B, T, _ = x_BTD.shape
     attended = attended_BHTE.transpose(1, 2).reshape(B, T, -1)
-    x_BTD = x_BTD + _drop((attended @ w.out.to(dtype).t()).float(), arithmetic)
+    of_attention, of_mlp = (None, None) if chances is None else chances.unbind()
+    x_BTD = x_BTD + drop((attended @ w.out.to(dtype).t()).float(), of_attention, dropout)
     normed = rms_norm(x_BTD, w.norm_mlp, shape.norm_epsilon).to(dtype)
     gate, up = (normed @ w.gate_up.to(dtype).t()).chunk(2, -1)
     inner = (F.silu(gate.float()) * up.float()).to(dtype)
-    return x_BTD + _drop((inner @ w.down.to(dtype).t()).float(), arithmetic)
+    return x_BTD + drop((inner @ w.down.to(dtype).t()).float(), of_mlp, dropout)
 
 
 def run_layer(
-    w: LayerWeights, x_BTD: Tensor, rotary: Rotary, bias: Tensor, shape: ModelShape, arithmetic: Arithmetic
+    w: LayerWeights,
+    x_BTD: Tensor,
+    rotary: Rotary,
+    bias: Tensor,
+    shape: ModelShape,
+    arithmetic: Arithmetic,
+    chances: Tensor | None,
 ) -> Tensor:
     """One decoder layer."""
     q, k, v = project_heads(w, x_BTD, rotary, shape, arithmetic.dtype)
-    return finish_layer(w, x_BTD, attend_causally(q, k, v, bias), shape, arithmetic)
+    attended = attend_causally(q, k, v, bias)
+    return finish_layer(w, x_BTD, attended, shape, arithmetic.dtype, chances, arithmetic.dropout)
 
 
 def run_chunk(logits_NV: Tensor, targets_N: Tensor, smoothing: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -263,7 +297,8 @@ def run_layers(
     """Token ids to the normed hidden states [B·T, D] that the head reads."""
     x_BTD = F.embedding(tokens_BT, p["embedding"])
     for layer in range(shape.num_layers):
-        x_BTD = regions.layer(layer_weights(p, layer), x_BTD, rotary, bias, shape, arithmetic)
+        chances = draw_chances(x_BTD) if arithmetic.dropout else None
+        x_BTD = regions.layer(layer_weights(p, layer), x_BTD, rotary, bias, shape, arithmetic, chances)
     normed = regions.norm(x_BTD, p["norm"], shape.norm_epsilon).to(arithmetic.dtype)
     return normed.reshape(-1, shape.hidden_size)
 
@@ -346,7 +381,3 @@ class HeadCrossEntropy(torch.autograd.Function):
         """The gradients are there; only the objective's scale is still to come."""
         gradient_ND, gradient_VD = ctx.saved_tensors
         return gradient_ND * scale.to(gradient_ND.dtype), gradient_VD.mul_(scale), None, None, None
-
-
-def _drop(x: Tensor, arithmetic: Arithmetic) -> Tensor:
-    return F.dropout(x, arithmetic.dropout) if arithmetic.dropout else x

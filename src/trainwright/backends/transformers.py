@@ -23,6 +23,7 @@ from trainwright.backends.protocol import (
     Rates,
     Scores,
     WeightAnatomy,
+    count_targets,
 )
 from trainwright.backends.torch import DTYPES, TorchBackend, count_octaves, iter_slices, measure_norms, set_up
 from trainwright.backends.torch_optimizer import to_array
@@ -160,7 +161,7 @@ class TransformersTrainer(TransformersModel):
 
     def compute_gradients(self, micro_batches: Sequence[Batch], dropout_seed: int) -> Gradients:
         """Forward and backward over every micro-batch; the mean is over all of their targets."""
-        num_targets = sum(batch.num_targets for batch in micro_batches)
+        num_targets = count_targets(micro_batches)
         for tensor in self._trained.values():
             tensor.grad = None
         torch.manual_seed(dropout_seed)

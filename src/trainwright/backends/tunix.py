@@ -31,13 +31,15 @@ from trainwright.backends.protocol import (
     Rates,
     Scores,
     WeightAnatomy,
+    count_targets,
     count_within_segments,
+    require_norm,
 )
 from trainwright.backends.reference import count_octaves
 from trainwright.backends.reference_layers import Dropout, require_valid_batch
 from trainwright.backends.reference_math import clip_factor, l2_norm
 from trainwright.backends.tunix_library import DISTRIBUTION, Network, Steps, describe, dropping, quiet
-from trainwright.core.errors import InternalError, UnsupportedPlan
+from trainwright.core.errors import UnsupportedPlan
 from trainwright.core.records import Compute, ImportedShape, Shape, TrainingPlan
 from trainwright.core.state import TrainingState, Weights
 
@@ -290,9 +292,7 @@ class TunixTrainer(TunixModel):
         """
         for batch in micro_batches:
             require_valid_batch(batch, self.shape)
-        num_targets = sum(batch.num_targets for batch in micro_batches)
-        if num_targets == 0:
-            raise ValueError("the micro-batches hold no target")
+        num_targets = count_targets(micro_batches)
         if self._has_totals:  # those of a step that was passed over
             self._write(
                 TOTALS, {name: np.zeros(self.network.places[name].size, np.float32) for name in self._trained_names}
@@ -313,7 +313,7 @@ class TunixTrainer(TunixModel):
 
         Raises InternalError without a `compute_gradients` before it.
         """
-        factor = clip_factor(self._require_norm(), self.training.optimizer.clip_norm)
+        factor = clip_factor(require_norm(self._norm), self.training.optimizer.clip_norm)
         self._steps.update(
             {
                 "clip_factor": np.float32(factor),
@@ -331,7 +331,7 @@ class TunixTrainer(TunixModel):
 
     def apply_watched_update(self, rates: Rates) -> dict[str, WeightAnatomy]:
         """`apply_update`, and what it did to each weight."""
-        self._require_norm()
+        require_norm(self._norm)
         before = self._read(self._trained())
         gradients = {name: np.array(total) for name, total in self._remembered(TOTALS).items()}
         self.apply_update(rates)
@@ -428,15 +428,6 @@ class TunixTrainer(TunixModel):
         with quiet():
             for name, array in arrays.items():
                 variables[name].value = jax.device_put(np.array(array, np.float32), self._device)
-
-    def _require_norm(self) -> float:
-        if self._norm is None:
-            raise InternalError(
-                "There are no gradients.",
-                why="compute_gradients comes before each apply_update.",
-                next_step="Report this.",
-            )
-        return self._norm
 
 
 # ── the backend ──────────────────────────────────────────────────────────────────────────────────────────────────────

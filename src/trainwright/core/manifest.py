@@ -173,7 +173,7 @@ class TrainSection(Section):
     accumulation: Annotated[int, Field(ge=1, le=4096)] = 1
     max_seq_length: Annotated[int, Field(ge=32, le=8192)] = 128
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Auto | Annotated[float, Field(ge=0, lt=1)] = "auto"
     init_scale: Annotated[float, Field(gt=0, le=1)] = 0.02
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()

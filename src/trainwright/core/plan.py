@@ -22,11 +22,14 @@ from trainwright.core.records import (
     TrainingPlan,
 )
 
-LEARNING_RATES = {"muon": 6e-3, "adamw": 3e-3}
+LEARNING_RATES = {"muon": 8e-3, "adamw": 3e-3}
 """AdamW's peak where a manifest leaves it open: beside Muon it has the embedding and the norms alone, which stand more."""
 
-MATRIX_RATE_RATIO = 10 / 3
-"""Muon's rate over AdamW's where a manifest leaves it open: 0.02 beside 6e-3, measured together."""
+MATRIX_RATE_RATIO = 5 / 2
+"""Muon's rate over AdamW's where a manifest leaves it open: 0.02 beside 8e-3, measured together."""
+
+DROPOUTS = ((10, 0.2), (5, 0.1))
+"""(epochs, what is dropped in a run of more than these) where a manifest leaves it open."""
 
 NUM_VALIDATIONS = 4
 """Validations in a run that leaves `validate_every` open; runs of more epochs validate at each epoch's end instead."""
@@ -145,6 +148,19 @@ def resolve_optimizer(train: TrainSection) -> Optimizer:
     )
 
 
+def resolve_dropout(train: TrainSection, num_epochs: float) -> float:
+    """What is dropped. Text that is read a few times is as good as new (Muennighoff et al. 2023, arXiv:2305.16264); read more
+    often it is learnt by heart, and less of it is where part of what the model sees is missing.
+
+    A run that starts from a model has that behind it, and drops nothing unless told so.
+    """
+    if train.dropout != "auto":
+        return train.dropout
+    if train.start is not None:
+        return 0.0
+    return next((share for epochs, share in DROPOUTS if num_epochs > epochs), 0.0)
+
+
 def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> TrainingPlan:
     """Everything the loop needs.
 
@@ -182,7 +198,7 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
             step_factor=schedule.step_factor,
         ),
         label_smoothing=train.label_smoothing,
-        dropout=train.dropout,
+        dropout=resolve_dropout(train, num_steps / steps_per_epoch),
         init_scale=train.init_scale,
         validate_every=validate_every,
         checkpoint_every=validate_every if train.checkpoint_every == "auto" else train.checkpoint_every,

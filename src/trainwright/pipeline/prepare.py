@@ -263,21 +263,30 @@ def prepare_plan(
     train = manifest.train
     shape = resolve_shape(manifest, token_set.vocab_size) if origin is None else origin.shape
     num_windows = _count_windows(token_set, "train", train.max_seq_length, workspace)
-    is_timed = train.time_budget_s is not None
-    draft = resolve_training(train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None))
-    choice = choose_compute(
-        manifest.compute,
-        shape,
-        draft,
-        machine=describe_machine(),
-        memory=Memory(workspace.read_measurement, workspace.write_measurement),
-        time_budget_s=train.time_budget_s,
-    )
-    training = draft
-    if is_timed:
+
+    def choose(training: TrainingPlan) -> Choice:
+        return choose_compute(
+            manifest.compute,
+            shape,
+            training,
+            machine=describe_machine(),
+            memory=Memory(workspace.read_measurement, workspace.write_measurement),
+            time_budget_s=train.time_budget_s,
+        )
+
+    def fit(choice: Choice) -> TrainingPlan:
         num_held_out = _count_windows(token_set, "validation", train.max_seq_length, workspace)
         pace = _pace(choice.speed, num_held_out, train.batch_size)
-        training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
+        return resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
+
+    is_timed = train.time_budget_s is not None
+    training = resolve_training(train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None))
+    choice = choose(training)
+    if is_timed:
+        measured, training = training, fit(choice)
+        if training.dropout and not measured.dropout:  # how long the run is decides on dropout, which a step pays for
+            choice = choose(training)
+            training = fit(choice)
     if origin is not None:
         require_same_tokenizer(origin, token_set)
     start = None if origin is None else origin.start

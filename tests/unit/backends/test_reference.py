@@ -374,15 +374,6 @@ def test_ignored_targets_have_no_loss_and_no_gradient():
         np.testing.assert_allclose(arrays[name], array, rtol=1e-9, atol=1e-14, err_msg=name)
 
 
-def test_batch_without_any_target_is_refused():
-    batch = random_batch()
-    trainer = ReferenceTrainer(SHAPE, random_weights(), plan())
-    with pytest.raises(ValueError, match="no target"):
-        trainer.compute_gradients([replace(batch, targets_BT=np.full_like(batch.targets_BT, IGNORED))], 0)
-    with pytest.raises(ValueError, match="no target"):
-        trainer.compute_gradients([], 0)
-
-
 @pytest.mark.parametrize(
     ("field", "value"), [("tokens_BT", -1), ("tokens_BT", 23), ("targets_BT", -2), ("targets_BT", 23)]
 )

@@ -18,6 +18,8 @@ from trainwright.backends.torch_network import (  # noqa: E402
     Rotary,
     attend_causally,
     causal_bias,
+    draw_chances,
+    drop,
     pack,
     rms_norm,
     run_layers,
@@ -343,3 +345,48 @@ def test_loss_of_one_sample_has_no_gradient_at_the_inputs_of_another(monkeypatch
     is_own_T = segments_BT[0] == 1
     assert gradient_TD[is_own_T].abs().amin(0).all()
     assert not gradient_TD[~is_own_T].any()
+
+
+# ── dropout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("dropout", [0.0001, 0.1, 0.5, 0.9])
+def test_the_share_asked_for_is_dropped_and_the_rest_scaled_up(dropout):
+    torch.manual_seed(5)
+    branch_BTD = torch.ones(1, 1000, 1000)
+    kept = drop(branch_BTD, draw_chances(branch_BTD)[0], dropout)
+    values = kept.unique().tolist()
+    assert values == pytest.approx([0.0, 1 / (1 - dropout)], rel=1e-4)
+    share = float((kept == 0).float().mean())
+    assert share == pytest.approx(
+        dropout, abs=5 * (dropout / 1e6) ** 0.5 + 1e-5
+    )  # five standard deviations, one rounding
+    assert kept.mean() == pytest.approx(1.0, rel=0.02)
+
+
+def test_dropout_near_one_still_keeps_something():
+    branch = torch.ones(2)
+    chances = torch.tensor([-32_768, 32_767], dtype=torch.int16)
+    assert drop(branch, chances, 0.9999999).tolist() == [0.0, 65_536.0]
+
+
+def test_without_chances_nothing_is_dropped():
+    branch = random(3, 4)
+    assert drop(branch, None, 0.5) is branch
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 5), (4, 8, 16)])  # 2, 60 and 1,024 chances: also not four at a time
+def test_chances_are_uniform_new_each_time_and_a_function_of_the_seed(size):
+    torch.manual_seed(1)
+    first, second = draw_chances(torch.empty(size)), draw_chances(torch.empty(size))
+    assert first.shape == (2, *size)
+    assert first.dtype == torch.int16
+    assert not torch.equal(first, second)
+    torch.manual_seed(1)
+    assert torch.equal(draw_chances(torch.empty(size)), first)
+
+
+def test_every_one_of_the_four_chances_of_a_draw_has_every_bit():
+    torch.manual_seed(2)
+    chances = draw_chances(torch.empty(1, 1, 40_000)).reshape(-1, 4)
+    for bit in range(16):
+        share_4 = ((chances >> bit) & 1).float().mean(0)
+        assert torch.allclose(share_4, torch.full((4,), 0.5), atol=0.02)

@@ -198,11 +198,30 @@ def test_everything_else_is_handed_on():
     assert (training.num_steps, training.steps_per_epoch, training.batch_size) == (10, 4, 32)
 
 
+@pytest.mark.parametrize(
+    ("num_epochs", "dropped"), [(0.5, 0.0), (5, 0.0), (5.1, 0.1), (10, 0.1), (10.1, 0.2), (1000, 0.2)]
+)
+def test_more_is_dropped_of_a_text_that_is_read_more_often(num_epochs, dropped):
+    num_windows = 320
+    settings = train("train.batch_size=32")
+    training = resolve_training(settings, num_windows, round(num_epochs * num_windows / settings.batch_size))
+    assert training.dropout == dropped
+
+
+def test_run_that_starts_from_a_model_drops_nothing_unless_told_so():
+    assert resolve_training(train("train.start=stories@latest"), 32, 100).dropout == 0.0
+    assert resolve_training(train("train.start=stories@latest", "train.dropout=0.3"), 32, 100).dropout == 0.3
+
+
+def test_dropout_can_be_switched_off():
+    assert resolve_training(train("train.dropout=0"), 32, 100).dropout == 0.0
+
+
 # ── optimizer ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_one_number_turns_both_rates():
-    optimizer = resolve_optimizer(train("train.optimizer.learning_rate=6e-3"))
+    optimizer = resolve_optimizer(train("train.optimizer.learning_rate=8e-3"))
     assert optimizer.matrix_learning_rate == pytest.approx(0.02)
-    assert resolve_optimizer(train("train.optimizer.learning_rate=1.2e-2")).matrix_learning_rate == pytest.approx(0.04)
+    assert resolve_optimizer(train("train.optimizer.learning_rate=4e-3")).matrix_learning_rate == pytest.approx(0.01)
 
 
 def test_rate_of_the_matrices_can_be_named():
