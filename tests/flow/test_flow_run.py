@@ -269,3 +269,17 @@ def test_failed_budget_is_named_and_everything_is_there_nevertheless(finished_co
     metrics = json.loads((finished_copy.folder / "small" / "training_metrics.json").read_bytes())
     assert [row["name"] for row in metrics["validation"] if row["passed"] is False] == ["model file"]
     assert "model file" in (finished_copy.folder / "small" / "report.html").read_text(encoding="utf-8")
+
+
+def test_time_budget_becomes_steps_and_many_passes_bring_dropout(finished_copy, corpus):
+    """The length of the run, and with it the dropout that a step pays for, is known only after a first measurement."""
+    measurements = finished_copy.workspace / "measurements"
+    small = [word for word in finished_copy.small if not word.startswith("train.steps=")]
+    words = ("plan", "--framework=reference", f"--corpus={corpus}", *small)
+    short = finished_copy(*words, "train.steps=10", "--json").document["plan"]["training"]
+    before = set(measurements.glob("*"))
+    long = finished_copy(*words, "--time-budget=600s", "--json").document["plan"]["training"]
+    assert (short["num_steps"], short["dropout"]) == (10, 0.0)
+    assert long["num_steps"] > 10 * long["steps_per_epoch"]
+    assert long["dropout"] == 0.2
+    assert len(set(measurements.glob("*")) - before) == 2  # steps without dropout, and with it

@@ -260,8 +260,23 @@ def prepare_plan(
     manifest: Manifest, token_set: TokenSet, workspace: Workspace, origin: Origin | None = None
 ) -> tuple[Plan, Choice]:
     """Settle every number. A time budget becomes steps here, from the measured pace."""
-    train = manifest.train
     shape = resolve_shape(manifest, token_set.vocab_size) if origin is None else origin.shape
+    training, choice = _settle_training(manifest, shape, token_set, workspace)
+    if origin is not None:
+        require_same_tokenizer(origin, token_set)
+    start = None if origin is None else origin.start
+    if token_set.rendering is not None:
+        training = training.model_copy(
+            update={"packing": "samples", "sample_prompts": _choose_prompts(manifest, token_set, workspace)}
+        )
+    return build_plan(manifest, token_set, shape, training, choice.compute, start), choice
+
+
+def _settle_training(
+    manifest: Manifest, shape: Shape, token_set: TokenSet, workspace: Workspace
+) -> tuple[TrainingPlan, Choice]:
+    """How it is trained, and where."""
+    train = manifest.train
     num_windows = _count_windows(token_set, "train", train.max_seq_length, workspace)
 
     def choose(training: TrainingPlan) -> Choice:
@@ -274,27 +289,24 @@ def prepare_plan(
             time_budget_s=train.time_budget_s,
         )
 
+    if train.time_budget_s is None:
+        training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, None))
+        return training, choose(training)
+
     def fit(choice: Choice) -> TrainingPlan:
         num_held_out = _count_windows(token_set, "validation", train.max_seq_length, workspace)
         pace = _pace(choice.speed, num_held_out, train.batch_size)
         return resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
 
-    is_timed = train.time_budget_s is not None
-    training = resolve_training(train, num_windows, 1 if is_timed else resolve_num_steps(train, num_windows, None))
-    choice = choose(training)
-    if is_timed:
-        measured, training = training, fit(choice)
-        if training.dropout and not measured.dropout:  # how long the run is decides on dropout, which a step pays for
-            choice = choose(training)
-            training = fit(choice)
-    if origin is not None:
-        require_same_tokenizer(origin, token_set)
-    start = None if origin is None else origin.start
-    if token_set.rendering is not None:
-        training = training.model_copy(
-            update={"packing": "samples", "sample_prompts": _choose_prompts(manifest, token_set, workspace)}
-        )
-    return build_plan(manifest, token_set, shape, training, choice.compute, start), choice
+    short = resolve_training(train, num_windows, num_steps=1)
+    choice = choose(short)
+    training = fit(choice)
+    if (
+        training.dropout and not short.dropout
+    ):  # how long a run is decides on dropout, and a step that drops takes longer
+        choice = choose(training)
+        training = fit(choice)
+    return training, choice
 
 
 def _choose_prompts(manifest: Manifest, token_set: TokenSet, workspace: Workspace) -> tuple[str, ...]:

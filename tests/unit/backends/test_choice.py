@@ -119,7 +119,7 @@ class Remembered(dict):
 
 
 def choose(*overrides, num_steps=1000, time_budget_s=None, memory=None, shape=SHAPE, machine="m"):
-    manifest = parse_manifest(None, ["train.optimizer.name=adamw", *overrides])
+    manifest = parse_manifest(None, ["train.optimizer.name=adamw", "train.dropout=0", *overrides])
     return choose_compute(
         manifest.compute,
         shape,
