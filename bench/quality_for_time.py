@@ -1,6 +1,7 @@
 """How long to a quality: this project's default recipe beside the usual plain one, on the same tokens, in one run.
 
-    python bench/quality_for_time.py --corpus FILE [--vocab 8000] [--plain-epochs 2] [--budgets 90 300] [--set KEY=VALUE …]
+    python bench/quality_for_time.py --corpus FILE [--vocab 8000] [--plain-epochs 2] [--budgets 90 300] [--collapse]
+                                      [--set KEY=VALUE …]
 
 The plain recipe trains for some epochs and says after each where its held-out bits per byte stand; then ours trains, from
 the beginning each time, for each of the time budgets. What is printed at the end is how many times sooner ours was where
@@ -32,9 +33,6 @@ from trainwright.pipeline.prepare import prepare_dataset, prepare_tokens
 from trainwright.store.workspace import Workspace, open_workspace
 from trainwright.watch.progress import ConsoleProgress, make_console
 
-BLOCK_LINES, HELD_OUT_EVERY = 500, 10
-"""How the product divides a text file where nothing else is said."""
-
 
 @dataclass(frozen=True)
 class Tokens:
@@ -65,7 +63,7 @@ def main() -> None:
         root = Path(arguments.workspace or scratch)
         held_out_bytes = None
         if arguments.collapse:
-            arguments.corpus, held_out_bytes = _write_collapsed(Path(arguments.corpus), Path(scratch))
+            arguments.corpus, held_out_bytes = _write_collapsed(arguments, Path(scratch))
         with open_workspace(root) as workspace:
             tokens = _read_tokens(arguments, workspace, held_out_bytes)
         plain = _train_plainly(tokens, arguments.plain_epochs)
@@ -74,13 +72,15 @@ def main() -> None:
         _compare(plain, ours)
 
 
-def _write_collapsed(corpus: Path, folder: Path) -> tuple[str, int]:
+def _write_collapsed(arguments: argparse.Namespace, folder: Path) -> tuple[str, int]:
     """(a JSONL file of the corpus's blocks with single spaces; bytes of the blocks held out, as they stand in the corpus)."""
+    corpus, split = Path(arguments.corpus), parse_manifest(None, _settings(arguments)).data.split
+    every = round(1 / split.validation_share)
     with corpus.open(encoding="utf-8") as file:  # a CRLF is read as LF, as the product reads it
-        blocks = ["".join(lines) for lines in iter(lambda: list(islice(file, BLOCK_LINES)), [])]
+        blocks = ["".join(lines) for lines in iter(lambda: list(islice(file, split.block_lines)), [])]
     collapsed = folder / f"{corpus.stem}.jsonl"
     collapsed.write_text("".join(json.dumps({"text": " ".join(block.split())}) + "\n" for block in blocks))
-    return str(collapsed), sum(len(block.encode()) for block in blocks[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY])
+    return str(collapsed), sum(len(block.encode()) for block in blocks[every - 1 :: every])
 
 
 def _train_plainly(tokens: Tokens, num_epochs: int) -> list[tuple[EpochResult, float]]:

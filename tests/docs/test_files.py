@@ -98,9 +98,8 @@ def written_events(root, guide_folder) -> dict[str, tuple[set[str], set[str]]]:
         for kind, facts, timing in emitted_in(source):
             add(kind, facts, timing)
     assert len(events) > 4
-    of_step_alone = set(
-        events["step"][1]
-    )  # what its lap does not hold; a lap is no literal, so its keys are read below
+    # What a step's lap does not hold; a lap is no literal, so its keys are read from what was written.
+    of_step_alone = set(events["step"][1])
     for stream in guide_folder.glob(".trainwright/runs/*/events.jsonl"):
         for line in stream.read_text(encoding="utf-8").splitlines():
             event = json.loads(line)

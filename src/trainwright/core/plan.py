@@ -148,21 +148,21 @@ def resolve_optimizer(train: TrainSection) -> Optimizer:
     )
 
 
-def resolve_dropout(train: TrainSection, num_epochs: float) -> float:
+def resolve_dropout(train: TrainSection, num_epochs: float, *, is_new: bool) -> float:
     """What is dropped. Text that is read a few times is as good as new (Muennighoff et al. 2023, arXiv:2305.16264); read more
     often it is learnt by heart, and less of it is where part of what the model sees is missing.
 
-    A run that starts from a model has that behind it, and drops nothing unless told so.
+    A run that starts from a model (`is_new` False) has that behind it, and drops nothing unless told so.
     """
     if train.dropout != "auto":
         return train.dropout
-    if train.start is not None:
+    if not is_new:
         return 0.0
     return next((share for epochs, share in DROPOUTS if num_epochs > epochs), 0.0)
 
 
-def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> TrainingPlan:
-    """Everything the loop needs.
+def resolve_training(train: TrainSection, num_windows: int, num_steps: int, *, is_new: bool = True) -> TrainingPlan:
+    """Everything the loop needs. `is_new`: of a model that begins with random weights.
 
     Raises InvalidValue where the batch does not divide into micro-batches, or a step schedule does not say how often.
     """
@@ -198,7 +198,7 @@ def resolve_training(train: TrainSection, num_windows: int, num_steps: int) -> T
             step_factor=schedule.step_factor,
         ),
         label_smoothing=train.label_smoothing,
-        dropout=resolve_dropout(train, num_steps / steps_per_epoch),
+        dropout=resolve_dropout(train, num_steps / steps_per_epoch, is_new=is_new),
         init_scale=train.init_scale,
         validate_every=validate_every,
         checkpoint_every=validate_every if train.checkpoint_every == "auto" else train.checkpoint_every,

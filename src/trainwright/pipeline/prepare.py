@@ -261,7 +261,7 @@ def prepare_plan(
 ) -> tuple[Plan, Choice]:
     """Settle every number. A time budget becomes steps here, from the measured pace."""
     shape = resolve_shape(manifest, token_set.vocab_size) if origin is None else origin.shape
-    training, choice = _settle_training(manifest, shape, token_set, workspace)
+    training, choice = _settle_training(manifest, shape, token_set, workspace, is_new=origin is None)
     if origin is not None:
         require_same_tokenizer(origin, token_set)
     start = None if origin is None else origin.start
@@ -273,11 +273,14 @@ def prepare_plan(
 
 
 def _settle_training(
-    manifest: Manifest, shape: Shape, token_set: TokenSet, workspace: Workspace
+    manifest: Manifest, shape: Shape, token_set: TokenSet, workspace: Workspace, *, is_new: bool
 ) -> tuple[TrainingPlan, Choice]:
     """How it is trained, and where."""
     train = manifest.train
     num_windows = _count_windows(token_set, "train", train.max_seq_length, workspace)
+
+    def resolve(num_steps: int) -> TrainingPlan:
+        return resolve_training(train, num_windows, num_steps, is_new=is_new)
 
     def choose(training: TrainingPlan) -> Choice:
         return choose_compute(
@@ -290,20 +293,19 @@ def _settle_training(
         )
 
     if train.time_budget_s is None:
-        training = resolve_training(train, num_windows, resolve_num_steps(train, num_windows, None))
+        training = resolve(resolve_num_steps(train, num_windows, None))
         return training, choose(training)
 
     def fit(choice: Choice) -> TrainingPlan:
         num_held_out = _count_windows(token_set, "validation", train.max_seq_length, workspace)
         pace = _pace(choice.speed, num_held_out, train.batch_size)
-        return resolve_training(train, num_windows, resolve_num_steps(train, num_windows, pace))
+        return resolve(resolve_num_steps(train, num_windows, pace))
 
-    short = resolve_training(train, num_windows, num_steps=1)
+    short = resolve(1)
     choice = choose(short)
     training = fit(choice)
-    if (
-        training.dropout and not short.dropout
-    ):  # how long a run is decides on dropout, and a step that drops takes longer
+    # How long a run is decides on dropout, and a step that drops takes longer.
+    if training.dropout and not short.dropout:
         choice = choose(training)
         training = fit(choice)
     return training, choice

@@ -356,9 +356,8 @@ def test_the_share_asked_for_is_dropped_and_the_rest_scaled_up(dropout):
     values = kept.unique().tolist()
     assert values == pytest.approx([0.0, 1 / (1 - dropout)], rel=1e-4)
     share = float((kept == 0).float().mean())
-    assert share == pytest.approx(
-        dropout, abs=5 * (dropout / 1e6) ** 0.5 + 1e-5
-    )  # five standard deviations, one rounding
+    five_deviations, one_rounding = 5 * (dropout / 1e6) ** 0.5, 1e-5
+    assert share == pytest.approx(dropout, abs=five_deviations + one_rounding)
     assert kept.mean() == pytest.approx(1.0, rel=0.02)
 
 

@@ -209,8 +209,8 @@ def test_more_is_dropped_of_a_text_that_is_read_more_often(num_epochs, dropped):
 
 
 def test_run_that_starts_from_a_model_drops_nothing_unless_told_so():
-    assert resolve_training(train("train.start=stories@latest"), 32, 100).dropout == 0.0
-    assert resolve_training(train("train.start=stories@latest", "train.dropout=0.3"), 32, 100).dropout == 0.3
+    assert resolve_training(train(), 32, 100, is_new=False).dropout == 0.0
+    assert resolve_training(train("train.dropout=0.3"), 32, 100, is_new=False).dropout == 0.3
 
 
 def test_dropout_can_be_switched_off():
