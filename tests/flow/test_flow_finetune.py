@@ -82,6 +82,10 @@ def test_both_plans_are_printed_and_the_second_is_whole_once_the_first_has_run(b
     assert (second["plan_id"], second["plan"]["start"]) == (None, None)
     assert set(second["unknown"]) == {"start", "plan_id"}
     assert second["plan"] == late["finetune"]["plan"] | {"start": None}
+    # Nothing is dropped of what is read often by a model that was made before, and the plan knows that it will be.
+    often = fresh("plan", "sums.yaml", "finetune.train.epochs=12", "--json").document["finetune"]["plan"]["training"]
+    assert often["num_steps"] > 10 * often["steps_per_epoch"]
+    assert often["dropout"] == 0.0
     plans = [line for line in (fresh.workspace / "ledger.jsonl").read_text().splitlines() if '"kind":"plan"' in line]
     assert len(plans) == 1  # what could not run is on no record
 
