@@ -80,7 +80,7 @@ def take_in(folder, workspace, *overrides):
     weights = locate_base(shape, workspace).read()
     if shape.adapter is not None:
         weights |= build_adapter_weights(weights, shape.adapter, 7)
-    return shape, weights, resolve_training(manifest.train, 10, 9)
+    return shape, weights, resolve_training(manifest.train, 10, 9, is_new=False)
 
 
 def open_trainer(taken):

@@ -76,7 +76,7 @@ def test_tunix_trains_scores_and_writes_as_transformers_does(family, overrides, 
         weights = locate_base(shape, workspace).read()
     if shape.adapter is not None:
         weights |= build_adapter_weights(weights, shape.adapter, 7)
-    training = resolve_training(manifest.train, 10, 9)
+    training = resolve_training(manifest.train, 10, 9, is_new=False)
     trainers = [
         open_backend(framework).open_trainer(
             shape,
