@@ -389,3 +389,12 @@ def test_every_one_of_the_four_chances_of_a_draw_has_every_bit():
     for bit in range(16):
         share_4 = ((chances >> bit) & 1).float().mean(0)
         assert torch.allclose(share_4, torch.full((4,), 0.5), atol=0.02)
+
+
+@pytest.mark.parametrize(("speed", "size"), [(2e9, 256), (2e11, 1024)], ids=["emulated", "native"])
+def test_a_dtype_that_a_processor_has_no_instructions_for_is_found_out_with_a_small_product(monkeypatch, speed, size):
+    sizes = []
+    monkeypatch.setattr("trainwright.backends.torch._time_product", lambda side, _: sizes.append(side) or speed)
+    compute = Compute(framework="torch", device="cpu", dtype="bfloat16", compile=False, num_threads=1)
+    assert TorchBackend().measure_peak(compute) == speed
+    assert sizes[-1] == size
