@@ -10,7 +10,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # ones taught more.
     "quick": {
         "model": {"hidden_size": 96, "heads": 3, "head_dim": 32, "intermediate_size": 256, "max_parameters": 900_000},
-        "train": {"steps": 180, "batch_size": 16},
+        "train": {"steps": 160, "batch_size": 16},
     },
     # Meant for a board with 1 GB.
     "low-memory": {
