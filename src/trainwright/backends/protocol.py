@@ -239,7 +239,10 @@ class Backend(Protocol):
         """Import the framework and run a real kernel on `device`. Never raises for a missing or broken framework."""
 
     def measure_peak(self, compute: Compute) -> float:
-        """Floating-point operations per second of a large matrix product, in the dtype and with the threads of `compute`."""
+        """Floating-point operations per second of a large matrix product, in the dtype and with the threads of `compute`.
+
+        A smaller product will do where a large one would take a second or more.
+        """
 
     def open_model(self, shape: Shape, weights: Weights, compute: Compute) -> Model:
         """A model that only scores and decodes. Raises UnsupportedPlan for a kind of model that it cannot run."""
